@@ -1,0 +1,144 @@
+"""The synthesizer: content features, pitch and speaker -> waveform (SPEC 2).
+
+Parameter names are those of the community checkpoints with the weight norm folded.
+Shape letters: B batch, F content dimensions, C latent channels, T frames of 10 ms, S output samples per frame,
+G speaker embedding channels.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anivoice.models.attention import TransformerEncoder, masked
+from anivoice.models.flow import RECEPTIVE_FRAMES, Flow
+from anivoice.models.nsf_hifigan import MrfHifiGan, NsfHifiGan
+from anivoice.models.voice_config import VoiceConfig
+
+NOISE_SCALE = 0.66666
+NUM_PITCH_BINS = 256
+
+
+class Prior(NamedTuple):
+    """Distribution of the latent: mean and log standard deviation `[B, C, T]`; `mask` `[B, 1, T]` or None."""
+
+    mean: Tensor
+    log_std: Tensor
+    mask: Tensor | None
+
+    def sample(self, noise: Tensor | None) -> Tensor:
+        """A draw `[B, C, T]`; `noise` is standard normal of that shape, None for the mean itself."""
+        if noise is None:
+            return masked(self.mean, self.mask)
+        return masked(self.mean + torch.exp(self.log_std) * noise * NOISE_SCALE, self.mask)
+
+
+class TextEncoder(nn.Module):
+    """Content features and coarse pitch -> prior (SPEC 2.1). The name is VITS's; the "text" is content features."""
+
+    def __init__(self, config: VoiceConfig) -> None:
+        super().__init__()
+        hidden = config.hidden_channels
+        self.scale = math.sqrt(hidden)
+        self.emb_phone = nn.Linear(config.content_dim, hidden)
+        if config.has_f0:
+            self.emb_pitch = nn.Embedding(NUM_PITCH_BINS, hidden)
+        self.encoder = TransformerEncoder(
+            hidden, config.filter_channels, config.num_heads, config.num_layers, config.kernel_size
+        )
+        self.proj = nn.Conv1d(hidden, 2 * config.inter_channels, 1)
+
+    def forward(self, content: Tensor, coarse_pitch: Tensor | None, mask: Tensor | None, first_frame: int) -> Prior:
+        """`content` `[B, T, F]`, `coarse_pitch` `[B, T]` 1..255 -> prior of the frames from `first_frame` on."""
+        x = self.emb_phone(content)
+        if coarse_pitch is not None:
+            x = x + self.emb_pitch(coarse_pitch)
+        x = F.leaky_relu(x * self.scale, 0.1).transpose(1, 2)
+        x = self.encoder(x, mask)[:, :, first_frame:]
+        if mask is not None:
+            mask = mask[:, :, first_frame:]
+        mean, log_std = masked(self.proj(x), mask).chunk(2, dim=1)
+        return Prior(mean, log_std, mask)
+
+
+class Synthesizer(nn.Module):
+    """The whole network of one voice. `latent` and `decode` are its two halves; `forward` joins them."""
+
+    def __init__(self, config: VoiceConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.enc_p = TextEncoder(config)
+        self.flow = Flow(config.inter_channels, config.hidden_channels, config.gin_channels)
+        self.emb_g = nn.Embedding(config.num_speakers, config.gin_channels)
+        self.dec = MrfHifiGan(config) if config.vocoder == "MRF HiFi-GAN" else NsfHifiGan(config)
+
+    def speaker(self, speaker_id: Tensor) -> Tensor:
+        """`[B]` -> embedding `[B, G, 1]`."""
+        return self.emb_g(speaker_id).unsqueeze(-1)  # type: ignore[no-any-return]
+
+    def prior(
+        self, content: Tensor, coarse_pitch: Tensor | None, lengths: Tensor | None = None, first_frame: int = 0
+    ) -> Prior:
+        """Prior of the frames from `first_frame` on, made from all frames.
+
+        `content` `[B, T, F]`; `coarse_pitch` `[B, T]` int 1..255, None for voices without f0; `lengths` `[B]` valid
+        frames of each item, None when all are valid.
+        """
+        mask = None
+        if lengths is not None:
+            frames = torch.arange(content.shape[1], device=content.device)
+            mask = (frames < lengths.unsqueeze(1)).unsqueeze(1).to(content.dtype)
+        prior: Prior = self.enc_p(content, coarse_pitch, mask, first_frame)
+        return prior
+
+    def latent(self, prior: Prior, g: Tensor, noise: Tensor | None = None) -> Tensor:
+        """A draw from the prior through the reversed flow, `[B, C, T]`; `noise` as in `Prior.sample`."""
+        z = self.flow.reverse(prior.sample(noise), prior.mask, g)
+        return masked(z, prior.mask)
+
+    def decode(
+        self,
+        z: Tensor,
+        g: Tensor,
+        f0_hz: Tensor | None = None,
+        initial_phase: Tensor | None = None,
+        source_noise: Tensor | None = None,
+        num_resized_frames: int | None = None,
+    ) -> Tensor:
+        """Latent frames -> waveform `[B, T * S]`.
+
+        `f0_hz` `[B, T]` (voices with f0), `initial_phase` `[B]` cycles, `source_noise` standard normal `[B, T * S]`.
+        With `num_resized_frames` latent and source are stretched to that many frames, and so is the waveform: brought
+        back to its old duration by resampling, it has the same pitch and moved formants (SPEC 2.5).
+        """
+        source = None if f0_hz is None else self.dec.m_source(f0_hz, initial_phase, source_noise)
+        if num_resized_frames is not None:
+            num_samples = num_resized_frames * self.config.frame_samples
+            if source is not None and source.shape[2] != num_samples:
+                source = F.interpolate(source, num_samples, mode="linear")
+            if z.shape[2] != num_resized_frames:
+                z = F.interpolate(z, num_resized_frames, mode="linear")
+        waveform: Tensor = self.dec(z, g, source)
+        return waveform
+
+    def forward(
+        self,
+        content: Tensor,
+        speaker_id: Tensor,
+        coarse_pitch: Tensor | None = None,
+        f0_hz: Tensor | None = None,
+        lengths: Tensor | None = None,
+        latent_noise: Tensor | None = None,
+        source_noise: Tensor | None = None,
+    ) -> Tensor:
+        """All frames at once: `[B, T, F]` -> `[B, T * S]`."""
+        g = self.speaker(speaker_id)
+        z = self.latent(self.prior(content, coarse_pitch, lengths), g, latent_noise)
+        return self.decode(z, g, f0_hz, source_noise=source_noise)
+
+
+def flow_first_frame(first_frame: int) -> int:
+    """First frame the flow must see so that its output from `first_frame` on is what all frames would give."""
+    return max(first_frame - RECEPTIVE_FRAMES, 0)
