@@ -1,0 +1,176 @@
+"""RMVPE, the pitch network (SPEC 5): log-mel front end, U-net, bidirectional GRU, decoding to Hz.
+
+Parameter names are those of `rmvpe.pt`, and every size is read from its shapes.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anivoice.errors import InvalidModelFile
+from anivoice.models.mel import LogMel
+from anivoice.models.rmvpe_unet import RmvpeConfig, UNet, fold_norms
+
+HOP_SAMPLES = 160
+PAD_SAMPLES = 512
+NUM_MELS = 128
+NUM_BINS = 360
+CENTS_PER_BIN = 20.0
+FIRST_BIN_CENTS = 1997.3794084376191
+NEIGHBOUR_BINS = 4
+DEFAULT_THRESHOLD = 0.03
+REFERENCE_HZ = 10.0
+
+
+class BiGru(nn.Module):
+    def __init__(self, in_features: int, hidden_features: int, num_layers: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(in_features, hidden_features, num_layers, batch_first=True, bidirectional=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.gru(x)[0]
+        return out
+
+
+class Rmvpe(nn.Module):
+    """Samples -> salience of 360 pitch bins -> f0. Build it with `build_rmvpe`.
+
+    The mel front end, the sigmoid and the decoding are float32; the network runs in the dtype of its weights.
+    """
+
+    bins_cents: Tensor
+
+    def __init__(self, config: RmvpeConfig) -> None:
+        super().__init__()
+        self.config = config
+        # Without storage: the weights come from a file, and filling them with noise first would take a second.
+        with torch.device("meta"):
+            self.unet = UNet(config)
+            self.cnn = nn.Conv2d(config.first_channels, config.cnn_channels, 3, padding=1)
+            self.fc = nn.Sequential(
+                BiGru(config.cnn_channels * NUM_MELS, config.gru_channels, config.num_gru_layers),
+                nn.Linear(2 * config.gru_channels, NUM_BINS),
+            )
+        self.front_end = LogMel(NUM_MELS, min_hz=30.0, max_hz=8000.0, htk=True)
+        bins_cents = CENTS_PER_BIN * torch.arange(NUM_BINS, dtype=torch.float64) + FIRST_BIN_CENTS
+        self.register_buffer("bins_cents", bins_cents.float(), persistent=False)
+
+    def log_mel(self, samples: Tensor) -> Tensor:
+        """`[B, n]` at 16 kHz -> `[B, 128, n//160 + 1]` float32 (SPEC 5.1).
+
+        Reflection needs more than 512 samples: shorter input is first continued with zeros to 513.
+        """
+        num_samples = samples.shape[-1]
+        samples = F.pad(samples.float(), (0, max(PAD_SAMPLES + 1 - num_samples, 0)))
+        padded = F.pad(samples[:, None], (PAD_SAMPLES, PAD_SAMPLES), mode="reflect")[:, 0]
+        mel: Tensor = self.front_end(padded)
+        return mel[:, :, : num_samples // HOP_SAMPLES + 1]
+
+    def salience(self, log_mel: Tensor) -> Tensor:
+        """`[B, 128, T]` float32 -> `[B, T, 360]` float32 in 0..1 (SPEC 5.2).
+
+        T is padded with zeros (in the log domain) to a multiple of 32, the answer cut back.
+        """
+        num_frames = log_mel.shape[-1]
+        x = F.pad(log_mel, (0, -num_frames % self.config.frame_multiple))
+        x = x.transpose(1, 2)[:, None].to(self.cnn.weight.dtype)
+        x = self.cnn(self.unet(x))
+        x = x.transpose(1, 2).flatten(2)
+        logits: Tensor = self.fc(x)[:, :num_frames]
+        return logits.float().sigmoid()
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """`[B, n]` at 16 kHz -> salience `[B, n//160 + 1, 360]` float32. Any n >= 0."""
+        return self.salience(self.log_mel(samples))
+
+    def decode(self, salience: Tensor, threshold: float = DEFAULT_THRESHOLD) -> Tensor:
+        """`[..., 360]` -> f0 in Hz `[...]`, 0 = unvoiced (SPEC 5.3)."""
+        cents = self.decode_cents(salience, threshold)
+        return torch.where(cents > 0, REFERENCE_HZ * torch.exp2(cents / 1200.0), 0.0)
+
+    def decode_cents(self, salience: Tensor, threshold: float = DEFAULT_THRESHOLD) -> Tensor:
+        """Salience-weighted mean of the nine bins around the (first) highest one; 0 where unvoiced.
+
+        A frame that holds NaN counts as unvoiced.
+        """
+        num_bins = salience.shape[-1]
+        peak = salience.amax(dim=-1, keepdim=True)
+        indices = torch.arange(num_bins, device=salience.device)
+        centre = torch.where(salience == peak, indices, num_bins - 1).amin(dim=-1, keepdim=True)
+        window = centre + torch.arange(-NEIGHBOUR_BINS, NEIGHBOUR_BINS + 1, device=salience.device)
+        inside = (window >= 0) & (window < num_bins)
+        window = window.clamp(0, num_bins - 1)
+        weights = salience.gather(-1, window) * inside
+        cents = (weights * self.bins_cents[window]).sum(-1) / weights.sum(-1)
+        return torch.where(peak[..., 0] > threshold, cents, 0.0)
+
+
+def build_rmvpe(state: dict[str, Tensor]) -> Rmvpe:
+    """The network for a flat state dict (fp16 or fp32), in float32 on the CPU, in eval mode, BatchNorms folded.
+
+    Raises InvalidModelFile if a tensor is missing, of the wrong shape, or holds a value that is not finite.
+    """
+    model = load_rmvpe(state)
+    fold_norms(model)
+    return model
+
+
+def load_rmvpe(state: dict[str, Tensor]) -> Rmvpe:
+    """The network as the file has it, in float32 and eval mode, nothing folded. Raises as build_rmvpe."""
+    model = Rmvpe(read_config(state))
+    expected = model.state_dict()
+    for name, meta in expected.items():
+        _check_tensor(name, meta, state)
+    # A file may lack the counters of the norms; they mean nothing at inference.
+    counter = torch.zeros(())
+    model.load_state_dict({name: state.get(name, counter).float() for name in expected}, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def read_config(state: dict[str, Tensor]) -> RmvpeConfig:
+    """Raises InvalidModelFile if the keys are not those of an RMVPE network."""
+    config = RmvpeConfig(
+        num_blocks=_count(state, "unet.encoder.layers.0.conv.{}.conv.0.weight"),
+        num_levels=_count(state, "unet.encoder.layers.{}.conv.0.conv.0.weight"),
+        num_intermediate=_count(state, "unet.intermediate.layers.{}.conv.0.conv.0.weight"),
+        num_gru_layers=_count(state, "fc.0.gru.weight_ih_l{}"),
+        first_channels=_size(state, "unet.encoder.layers.0.conv.0.conv.0.weight", 0),
+        cnn_channels=_size(state, "cnn.weight", 0),
+        gru_channels=_size(state, "fc.0.gru.weight_hh_l0", 1),
+    )
+    if min(config.num_intermediate, config.first_channels, config.cnn_channels, config.gru_channels) < 1:
+        raise InvalidModelFile("the file is not an RMVPE network: one of its layers is empty")
+    if NUM_MELS % config.frame_multiple:
+        raise InvalidModelFile(f"the RMVPE network has {config.num_levels} levels, but 128 mel bands allow at most 7")
+    return config
+
+
+def _count(state: dict[str, Tensor], pattern: str) -> int:
+    """How many of the keys pattern.format(0), pattern.format(1), ... there are without a gap."""
+    count = 0
+    while pattern.format(count) in state:
+        count += 1
+    return count
+
+
+def _size(state: dict[str, Tensor], name: str, dim: int) -> int:
+    tensor = state.get(name)
+    if not isinstance(tensor, Tensor) or tensor.ndim <= dim:
+        raise InvalidModelFile(
+            f"the file is not an RMVPE network: the tensor {name} is missing or has too few dimensions"
+        )
+    return tensor.shape[dim]
+
+
+def _check_tensor(name: str, meta: Tensor, state: dict[str, Tensor]) -> None:
+    tensor = state.get(name)
+    if tensor is None and name.endswith(".num_batches_tracked"):
+        return
+    if not isinstance(tensor, Tensor):
+        raise InvalidModelFile(f"the RMVPE file lacks the tensor {name}: fetch it again with `anivoice fetch rmvpe`")
+    if tensor.shape != meta.shape:
+        raise InvalidModelFile(
+            f"the RMVPE file's tensor {name} has the shape {list(tensor.shape)}, it must be {list(meta.shape)}"
+        )
+    if not bool(torch.isfinite(tensor).all()):
+        raise InvalidModelFile(f"the RMVPE file's tensor {name} holds values that are not finite")
