@@ -1,0 +1,109 @@
+"""Settings, built once at start and frozen: from the command line, then the environment, then `.env`."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from anivoice.errors import InvalidParameter
+from anivoice.parameters import ConversionParameters, describe_validation_error
+
+DEFAULT_PARAMETER_NAMES = ("MODEL_NAME", "PITCH_CHANGE", "VOLUME_ENVELOPE", "INDEX_RATE", "PITCH_EXTRACTION_ALGO")
+MEBIBYTE = 2**20
+
+
+class Settings(BaseSettings):
+    """Server settings: `ANIVOICE_<NAME>` in the environment, `--<name>` on the command line."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ANIVOICE_", env_file=".env", env_file_encoding="utf-8", frozen=True, extra="ignore"
+    )
+
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; another than 127.0.0.1 opens the server to others."
+    )
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on, 0 for any free one.")
+    api_key: str | None = Field(
+        None, min_length=8, description="When set, every request must carry it as a bearer token."
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Web origins (https://host:port) whose pages may call the server, separated by commas; * for all.",
+    )
+    weights_dir: Path = Field(Path("weights"), description="Folder of the voices and the shared networks.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the networks run.")
+    gpu_index: int | None = Field(
+        None,
+        ge=0,
+        validation_alias="GPU_INDEX",
+        description="Which GPU, when there are several (environment: GPU_INDEX).",
+    )
+    precision: Literal["auto", "fp16", "fp32"] = Field("auto", description="auto: fp16 on CUDA, fp32 elsewhere.")
+    threads: int | None = Field(
+        None, ge=1, le=256, description="CPU threads of the networks; default: one per physical core, at most 8."
+    )
+    max_upload_mb: int = Field(512, ge=1, description="Largest upload in MiB.")
+    max_audio_seconds: float = Field(4 * 3600, gt=0, description="Longest recording that is converted.")
+    max_concurrent_conversions: int = Field(4, ge=1, le=64, description="File conversions at once; more wait in line.")
+    max_waiting_conversions: int = Field(32, ge=0, description="File conversions that may wait; more are answered 503.")
+    max_sessions: int = Field(256, ge=1, description="Streaming sessions at once.")
+    session_ttl_seconds: float = Field(300, gt=0, description="An unused streaming session expires after this time.")
+    voice_cache_mb: int = Field(2048, ge=1, description="Memory for loaded voices; the least recently used go first.")
+    workers: int = Field(4, ge=1, le=64, description="Threads that decode, encode and load files.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+
+    @field_validator("gpu_index", mode="before")
+    @classmethod
+    def _blank_gpu_index(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None, env_file: Path | None = Path(".env")) -> Settings:
+    """The settings, `overrides` (the command line) first. Raises InvalidParameter that names each wrong value."""
+    given = {name: value for name, value in (overrides or {}).items() if value is not None}
+    if "gpu_index" in given:
+        given["GPU_INDEX"] = given.pop("gpu_index")
+    try:
+        return Settings(_env_file=env_file, **given)
+    except ValidationError as error:
+        raise InvalidParameter("settings: " + describe_validation_error(error, Settings, _setting_names)) from error
+
+
+def _setting_names(field: str) -> str:
+    """What the user may have typed: `ANIVOICE_PORT / --port`."""
+    if field in ("GPU_INDEX", "gpu_index"):
+        return "GPU_INDEX / --gpu-index"
+    return f"ANIVOICE_{field.upper()} / --{field.replace('_', '-')}"
+
+
+def load_default_parameters(env_file: Path | None = Path(".env")) -> ConversionParameters:
+    """Conversion defaults from MODEL_NAME, PITCH_CHANGE, ... in the environment or `.env`."""
+    values: dict[str, str | None] = {}
+    if env_file is not None and env_file.is_file():
+        from dotenv import dotenv_values
+
+        values.update(dotenv_values(env_file))
+    values.update(os.environ)
+    given = {name.lower(): value for name in DEFAULT_PARAMETER_NAMES if (value := values.get(name))}
+    try:
+        return ConversionParameters.parse(given)
+    except InvalidParameter as error:
+        raise InvalidParameter(f"environment: {error}") from error
+
+
+def configure_process() -> None:
+    """Environment that must be set before torch is imported.
+
+    Two OpenMP threads that spin while another process holds a core are 30 times slower than two that sleep.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
