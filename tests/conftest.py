@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
+import lzma
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,23 @@ def conformance_dir() -> Path:
     """The golden vectors: tests/data/conformance, or another directory of the same form."""
     override = os.environ.get("ANIVOICE_CONFORMANCE_DIR")
     return Path(override) if override else Path(__file__).parent / "data" / "conformance"
+
+
+@pytest.fixture(scope="session")
+def h768_hf_dir(conformance_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The content encoder hubert/h768_hf_bin with its weights unpacked."""
+    source = conformance_dir / "hubert" / "h768_hf_bin"
+    target = tmp_path_factory.mktemp("h768_hf_bin")
+    for path in source.glob("*.json"):
+        (target / path.name).write_bytes(path.read_bytes())
+    packed = source / "pytorch_model.bin.xz"
+    (target / "pytorch_model.bin").write_bytes(lzma.decompress(packed.read_bytes()))
+    return target
+
+
+@pytest.fixture(scope="session")
+def rmvpe_tiny_path(conformance_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small RMVPE network, unpacked."""
+    target = tmp_path_factory.mktemp("rmvpe") / "rmvpe_tiny.pt"
+    target.write_bytes(lzma.decompress((conformance_dir / "rmvpe" / "rmvpe_tiny.pt.xz").read_bytes()))
+    return target

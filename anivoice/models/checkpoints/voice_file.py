@@ -1,7 +1,6 @@
 """Voice files: community exports, base generators, safetensors. Any of them becomes one `VoiceCheckpoint`."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -201,6 +200,6 @@ def _info(content: Mapping[str, object]) -> dict[str, InfoValue]:
             continue
         if isinstance(value, str):
             info[key] = value[:MAX_INFO_CHARS]
-        elif isinstance(value, int | float) and math.isfinite(value) and abs(value) < 2**63:
+        elif isinstance(value, int | float) and abs(value) < 2**63:
             info[key] = value
     return info
