@@ -5,7 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-from anivoice.models.checkpoints.voice_layout import Shape
+from anivoice.models.checkpoints.voice_layout import Shape, count_numbered
+from anivoice.models.checkpoints.voice_config_values import MAX_LAYERS, MAX_STAGES
 from anivoice.models.voice_config import CONTENT_DIM, Version, VoiceConfig
 
 # First upsampling kernel -> first rate.
@@ -35,8 +36,9 @@ def infer_config(shapes: Mapping[str, Shape], sample_rate_hz: int | None = None)
     filters, _, kernel = _shape(shapes, "enc_p.encoder.ffn_layers.0.conv_1.weight", 3)
     head_size = max(_shape(shapes, "enc_p.encoder.attn_layers.0.emb_rel_k", 3)[2], 1)
     num_speakers, gin = _shape(shapes, "emb_g.weight", 2)
-    kernels = tuple(_shape(shapes, f"{ups}.{i}.weight", 3)[2] for i in range(_count(shapes, f"{ups}.{{}}.weight")))
-    resblock, block_kernels = _residual_blocks(shapes, len(kernels), is_mrf)
+    num_stages = count_numbered(shapes, f"{ups}.{{}}.weight", MAX_STAGES)
+    kernels = tuple(_shape(shapes, f"{ups}.{stage}.weight", 3)[2] for stage in range(num_stages))
+    resblock, block_kernels = _residual_blocks(shapes, num_stages, is_mrf)
     rates = _rates(shapes, kernels, sample_rate_hz)
     return VoiceConfig(
         version=_version(content_dim),
@@ -45,7 +47,7 @@ def infer_config(shapes: Mapping[str, Shape], sample_rate_hz: int | None = None)
         hidden_channels=hidden,
         filter_channels=filters,
         num_heads=hidden // head_size,
-        num_layers=_count(shapes, "enc_p.encoder.attn_layers.{}.emb_rel_k"),
+        num_layers=count_numbered(shapes, "enc_p.encoder.attn_layers.{}.emb_rel_k", MAX_LAYERS),
         kernel_size=kernel,
         resblock=resblock,
         resblock_kernel_sizes=block_kernels,
@@ -67,13 +69,6 @@ def _shape(shapes: Mapping[str, Shape], name: str, num_dims: int) -> Shape:
     return shape
 
 
-def _count(shapes: Mapping[str, Shape], pattern: str) -> int:
-    count = 0
-    while pattern.format(count) in shapes:
-        count += 1
-    return count
-
-
 def _version(content_dim: int) -> Version:
     for version, dim in CONTENT_DIM.items():
         if dim == content_dim:
@@ -86,14 +81,12 @@ def _residual_blocks(
 ) -> tuple[Literal["1", "2"], tuple[int, ...]]:
     """The kind of the residual blocks and the kernel sizes of one stage's."""
     if is_mrf:
-        pattern, num_kernels = (
-            "dec.mrfs.0.{}.layers.0.conv1.weight",
-            _count(shapes, "dec.mrfs.0.{}.layers.0.conv1.weight"),
-        )
+        pattern = "dec.mrfs.0.{}.layers.0.conv1.weight"
+        num_kernels = count_numbered(shapes, pattern, MAX_STAGES)
         return "1", tuple(_shape(shapes, pattern.format(index), 3)[2] for index in range(num_kernels))
     resblock: Literal["1", "2"] = "1" if "dec.resblocks.0.convs1.0.weight" in shapes else "2"
     pattern = "dec.resblocks.{}.convs1.0.weight" if resblock == "1" else "dec.resblocks.{}.convs.0.weight"
-    num_blocks = _count(shapes, pattern)
+    num_blocks = count_numbered(shapes, pattern, MAX_STAGES * MAX_STAGES)
     if num_stages == 0 or num_blocks == 0 or num_blocks % num_stages:
         raise ValueError(f"it holds no known decoder: {num_blocks} residual blocks in {num_stages} stages")
     return resblock, tuple(_shape(shapes, pattern.format(i), 3)[2] for i in range(num_blocks // num_stages))

@@ -1,7 +1,7 @@
 """What tensors a voice of a given configuration has, and what configuration a set of tensors has (SPEC 1.4, 1.5)."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from anivoice.models.voice_config import VoiceConfig
 
@@ -114,6 +114,23 @@ def _residual_shapes(config: VoiceConfig, stage: int, channels: int) -> Iterator
                 names = [f"{block}.convs.{conv}"]
             for name in names:
                 yield from _linear(name, channels, channels, kernel)
+
+
+def count_numbered(names: Iterable[str], pattern: str, limit: int) -> int:
+    """How many numbered items there are: 1 + the highest number at `{}` in `pattern`, so that a gap shows as missing.
+
+    Raises ValueError above `limit`.
+    """
+    prefix, suffix = pattern.split("{}")
+    numbers = (name.removeprefix(prefix).removesuffix(suffix) for name in names if _is_between(name, prefix, suffix))
+    count = 1 + max((int(number) for number in numbers if number.isdecimal() and len(number) < 9), default=-1)
+    if count > limit:
+        raise ValueError(f"it numbers {pattern} up to {count - 1}, more than {limit}")
+    return count
+
+
+def _is_between(name: str, prefix: str, suffix: str) -> bool:
+    return name.startswith(prefix) and name.endswith(suffix) and len(name) > len(prefix) + len(suffix)
 
 
 def describe_misfit(shapes: Mapping[str, Shape], expected: Mapping[str, Shape], max_named: int = 3) -> str | None:

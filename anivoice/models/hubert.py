@@ -1,0 +1,229 @@
+"""The content encoder: HuBERT base / ContentVec (SPEC 4). Parameter names are those of Hugging Face's HubertModel."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from anivoice.errors import InvalidModelFile
+from anivoice.models.voice_config import Version
+
+# The encoder layer whose output v1 voices were trained on (SPEC 4).
+V1_LAYER = 9
+
+
+@dataclass(frozen=True)
+class HubertConfig:
+    """Sizes of a content encoder. `proj_size` is None for a file without the projection that v1 voices need."""
+
+    conv_dims: tuple[int, ...]
+    conv_kernels: tuple[int, ...]
+    conv_strides: tuple[int, ...]
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    pos_conv_kernel_size: int
+    pos_conv_groups: int
+    proj_size: int | None = 256
+    layer_norm_eps: float = 1e-5
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames that `num_samples` samples at 16 kHz give: floor((n - 400) / 320) + 1, none below 400 (SPEC 4)."""
+        length = num_samples
+        for kernel, stride in zip(self.conv_kernels, self.conv_strides, strict=True):
+            if length < kernel:
+                return 0
+            length = (length - kernel) // stride + 1
+        return length
+
+    def feature_size(self, version: Version) -> int:
+        """Width of the features for voices of `version`. Raises InvalidModelFile if this encoder cannot serve them."""
+        if version == "v2":
+            return self.hidden_size
+        if self.num_layers < V1_LAYER or self.proj_size is None:
+            raise InvalidModelFile(
+                f"This content encoder cannot serve v1 voices: they need {V1_LAYER} layers and a final projection, "
+                f"and it has {self.num_layers} layers and {'no' if self.proj_size is None else 'a'} projection."
+            )
+        return self.proj_size
+
+
+class ConvLayer(nn.Module):
+    """One layer of the feature extractor: convolution without bias, in the first layer a norm over time, GELU."""
+
+    def __init__(self, num_in: int, num_out: int, kernel: int, stride: int, *, has_norm: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(num_in, num_out, kernel, stride, bias=False)
+        self.layer_norm = nn.GroupNorm(num_out, num_out, eps=1e-5) if has_norm else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, C, T] -> [B, C', T']."""
+        x = self.conv(x)
+        return F.gelu(x if self.layer_norm is None else self.layer_norm(x))
+
+
+class FeatureExtractor(nn.Module):
+    """The convolutions from samples to 50 frames per second."""
+
+    def __init__(self, config: HubertConfig) -> None:
+        super().__init__()
+        num_in = (1, *config.conv_dims)
+        layers = zip(num_in, config.conv_dims, config.conv_kernels, config.conv_strides, strict=False)
+        self.conv_layers = nn.ModuleList(ConvLayer(*sizes, has_norm=i == 0) for i, sizes in enumerate(layers))
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        """[B, T] -> [B, C, N]."""
+        x = samples[:, None]
+        for layer in self.conv_layers:
+            x = layer(x)
+        return x
+
+
+class FeatureProjection(nn.Module):
+    """Norm and linear map from the extractor's width to the encoder's."""
+
+    def __init__(self, config: HubertConfig) -> None:
+        super().__init__()
+        self.layer_norm = nn.LayerNorm(config.conv_dims[-1], eps=config.layer_norm_eps)
+        self.projection = nn.Linear(config.conv_dims[-1], config.hidden_size)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """[B, C, N] -> [B, N, H]."""
+        projected: torch.Tensor = self.projection(self.layer_norm(features.transpose(1, 2)))
+        return projected
+
+
+class PositionalConv(nn.Module):
+    """Convolution over time whose output, added to the input, tells positions."""
+
+    def __init__(self, config: HubertConfig) -> None:
+        super().__init__()
+        kernel, hidden = config.pos_conv_kernel_size, config.hidden_size
+        self.conv = nn.Conv1d(hidden, hidden, kernel, padding=kernel // 2, groups=config.pos_conv_groups)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, N, H] -> [B, N, H]. An even kernel gives one frame too many, the last one."""
+        num_frames = x.shape[1]
+        positions = self.conv(x.transpose(1, 2))[:, :, :num_frames]
+        return F.gelu(positions).transpose(1, 2)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over all frames."""
+
+    def __init__(self, config: HubertConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, N, H] -> [B, N, H]."""
+        query, key, value = (
+            projection(x).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        out: torch.Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        return out
+
+
+class FeedForward(nn.Module):
+    """Two linear maps with GELU between them."""
+
+    def __init__(self, config: HubertConfig) -> None:
+        super().__init__()
+        self.intermediate_dense = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.output_dense = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, N, H] -> [B, N, H]."""
+        out: torch.Tensor = self.output_dense(F.gelu(self.intermediate_dense(x)))
+        return out
+
+
+class EncoderLayer(nn.Module):
+    """One post-norm transformer layer."""
+
+    def __init__(self, config: HubertConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config)
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.feed_forward = FeedForward(config)
+        self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, N, H] -> [B, N, H]."""
+        x = self.layer_norm(x + self.attention(x))
+        out: torch.Tensor = self.final_layer_norm(x + self.feed_forward(x))
+        return out
+
+
+class Encoder(nn.Module):
+    """Positions and the transformer layers."""
+
+    def __init__(self, config: HubertConfig) -> None:
+        super().__init__()
+        self.pos_conv_embed = PositionalConv(config)
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_layers))
+
+    def forward(self, x: torch.Tensor, num_layers: int) -> torch.Tensor:
+        """[B, N, H] -> [B, N, H], the output of the first `num_layers` layers (0: the input of the first)."""
+        x = self.layer_norm(x + self.pos_conv_embed(x))
+        for layer in self.layers[:num_layers]:
+            x = layer(x)
+        return x
+
+
+class HubertModel(nn.Module):
+    """Samples at 16 kHz to content features at 50 Hz."""
+
+    def __init__(self, config: HubertConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.feature_extractor = FeatureExtractor(config)
+        self.feature_projection = FeatureProjection(config)
+        self.encoder = Encoder(config)
+        self.final_proj = None if config.proj_size is None else nn.Linear(config.hidden_size, config.proj_size)
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames that `num_samples` samples give."""
+        return self.config.num_frames(num_samples)
+
+    def encode_layers(self, samples: torch.Tensor, num_layers: int) -> torch.Tensor:
+        """The hidden state after `num_layers` layers, `hidden_states[num_layers]` elsewhere: [B, T] -> [B, N, H].
+
+        At least 400 samples.
+        """
+        projected = self.feature_projection(self.feature_extractor(samples))
+        hidden: torch.Tensor = self.encoder(projected, num_layers)
+        return hidden
+
+    def forward(self, samples: torch.Tensor, version: Version) -> torch.Tensor:
+        """Content features of mono audio at 16 kHz: [B, T] -> [B, N, F], N = `num_frames(T)`.
+
+        Samples are not normalised, and of the dtype and on the device of the weights. v1: layer 9, projected (F 256);
+        v2: the last layer (F 768). Too few samples for a frame give N = 0. Raises InvalidModelFile if the encoder
+        cannot serve `version` (SPEC 4).
+        """
+        feature_size = self.config.feature_size(version)
+        if self.num_frames(samples.shape[1]) == 0:
+            return samples.new_zeros(samples.shape[0], 0, feature_size)
+        if version == "v2" or self.final_proj is None:
+            return self.encode_layers(samples, self.config.num_layers)
+        projected: torch.Tensor = self.final_proj(self.encode_layers(samples, V1_LAYER))
+        return projected
+
+
+def build_hubert(config: HubertConfig, state: Mapping[str, torch.Tensor]) -> HubertModel:
+    """The encoder with the weights of `state` (exactly its parameters), in eval mode and without gradients."""
+    with torch.device("meta"):
+        model = HubertModel(config)
+    model.load_state_dict(dict(state), strict=True, assign=True)
+    return model.eval().requires_grad_(False)
