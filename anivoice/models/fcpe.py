@@ -1,0 +1,122 @@
+"""FCPE, the pitch network of torchfcpe 0.0.4 in the form of its bundled weights (mel input, convolutions only)."""
+
+import re
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anivoice.errors import InvalidModelFile
+from anivoice.models.checkpoints.weight_norm import fold_weight_norm
+from anivoice.models.mel import LogMel
+from anivoice.models.salience import cents_to_hz, decode_cents
+from anivoice.models.state_dict import load_exact
+
+HOP_SAMPLES = 160
+NUM_MELS = 128
+KERNEL_FRAMES = 31
+LEFT_PAD_SAMPLES = (1024 - HOP_SAMPLES) // 2
+DEFAULT_THRESHOLD = 0.006
+POWER_FLOOR = 1e-9
+NUM_NORM_GROUPS = 4
+FILE_LABEL = "the FCPE file"
+
+OUTER_PARTS = {
+    "input_stack.0": "conv_in",
+    "input_stack.1": "norm_in",
+    "input_stack.3": "conv_mid",
+    "norm": "norm_out",
+    "output_proj": "output",
+}
+LAYER_NAME = re.compile(r"net\.encoder_layers\.(?P<index>\d+)\.conformer\.net\.(?P<part>\d+(\.conv)?)\.(?P<kind>\w+)")
+LAYER_PARTS = {"0": "norm", "2": "expand", "4.conv": "depthwise", "6": "project"}
+
+
+class ConvModule(nn.Module):
+    """LayerNorm, gated 1x1 convolution, depthwise convolution, SiLU, 1x1 convolution. `[B, C, T]` -> `[B, C, T]`."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inner = 2 * channels
+        self.norm = nn.LayerNorm(channels)
+        self.expand = nn.Conv1d(channels, 2 * inner, 1)
+        self.depthwise = nn.Conv1d(inner, inner, KERNEL_FRAMES, padding=KERNEL_FRAMES // 2, groups=inner)
+        self.project = nn.Conv1d(inner, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(x.transpose(1, 2)).transpose(1, 2)
+        y = F.silu(self.depthwise(F.glu(self.expand(y), dim=1)))
+        out: Tensor = self.project(y)
+        return out
+
+
+class Fcpe(nn.Module):
+    """Samples -> f0. Build it with `build_fcpe`. Runs in float32 (its salience is compared with 0.006)."""
+
+    cent_table: Tensor
+
+    def __init__(self, channels: int, num_layers: int, num_bins: int) -> None:
+        super().__init__()
+        with torch.device("meta"):
+            self.conv_in = nn.Conv1d(NUM_MELS, channels, 3, padding=1)
+            self.norm_in = nn.GroupNorm(NUM_NORM_GROUPS, channels)
+            self.conv_mid = nn.Conv1d(channels, channels, 3, padding=1)
+            self.layers = nn.ModuleList(ConvModule(channels) for _ in range(num_layers))
+            self.norm_out = nn.LayerNorm(channels)
+            self.output = nn.Linear(channels, num_bins)
+            self.register_buffer("cent_table", torch.empty(num_bins))
+        self.front_end = LogMel(NUM_MELS, min_hz=0.0, max_hz=8000.0, htk=False, power_floor=POWER_FLOOR)
+
+    def log_mel(self, samples: Tensor) -> Tensor:
+        """`[B, n]` at 16 kHz -> `[B, 128, n//160 + 1]`.
+
+        Reflected by 432 samples at both ends (zeros where that is impossible); the last frame is there twice.
+        """
+        num_samples = samples.shape[-1]
+        right = max(LEFT_PAD_SAMPLES, 1024 - num_samples - LEFT_PAD_SAMPLES)
+        mode = "reflect" if right < num_samples else "constant"
+        mel = self.front_end(F.pad(samples.float()[:, None], (LEFT_PAD_SAMPLES, right), mode=mode)[:, 0])
+        num_frames = num_samples // HOP_SAMPLES + 1
+        return torch.cat((mel, mel[:, :, -1:]), dim=2)[:, :, :num_frames]
+
+    def salience(self, log_mel: Tensor) -> Tensor:
+        """`[B, 128, T]` -> `[B, T, 360]` in 0..1."""
+        x = self.conv_mid(F.leaky_relu(self.norm_in(self.conv_in(log_mel))))
+        for layer in self.layers:
+            x = x + layer(x)
+        logits: Tensor = self.output(self.norm_out(x.transpose(1, 2)))
+        return logits.sigmoid()
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """`[B, n]` at 16 kHz, n >= 0 -> salience `[B, n//160 + 1, 360]`."""
+        return self.salience(self.log_mel(samples))
+
+    def decode(self, salience: Tensor, threshold: float = DEFAULT_THRESHOLD) -> Tensor:
+        """`[..., 360]` -> f0 in Hz `[...]`, 0 = unvoiced: "local argmax" (SPEC 6.1)."""
+        return cents_to_hz(decode_cents(salience, self.cent_table, threshold, repeat_edges=True))
+
+
+def build_fcpe(state: dict[str, Tensor]) -> Fcpe:
+    """The network for torchfcpe's `model` entry, float32 on the CPU, in eval mode.
+
+    Raises InvalidModelFile if a tensor is missing or mis-shaped, or if the network has attention layers.
+    """
+    own = fold_weight_norm({_own_name(name): tensor for name, tensor in state.items()}, FILE_LABEL)
+    num_layers = sum(name.endswith(".depthwise.weight") for name in own)
+    if num_layers == 0 or not {"conv_mid.weight", "cent_table"} <= own.keys() or any(".attn." in name for name in own):
+        raise InvalidModelFile("the file is not an FCPE network without attention, such as torchfcpe 0.0.4 bundles")
+    model = Fcpe(own["conv_mid.weight"].shape[0], num_layers, own["cent_table"].shape[0])
+    load_exact(model, own, FILE_LABEL)
+    return model
+
+
+def _own_name(name: str) -> str:
+    """torchfcpe's name of a tensor in ours; a name we have no use for stays as it is."""
+    layer = LAYER_NAME.fullmatch(name)
+    if layer and layer["part"] in LAYER_PARTS:
+        return f"layers.{layer['index']}.{LAYER_PARTS[layer['part']]}.{layer['kind']}"
+    module, dot, kind = name.partition(".")
+    if module == "input_stack":
+        index, dot, kind = kind.partition(".")
+        module = f"{module}.{index}"
+    return f"{OUTER_PARTS.get(module, module)}{dot}{kind}"

@@ -1,0 +1,177 @@
+"""Which pitch methods are installed, and the pitch of a stretch of audio by the one that was chosen."""
+
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from anivoice.errors import MissingAsset
+from anivoice.models.checkpoints.safe_pickle import float_state, load_torch_file
+from anivoice.pitch_methods import parse_pitch_algo
+from anivoice.stages.pitch.contour import fit_frames, num_pitch_frames
+from anivoice.stages.pitch.hybrid import mix_contours
+
+PitchEstimator = Callable[[Tensor], Tensor]
+"""`[B, T]` float32 at 16 kHz on the extractor's device -> f0 in Hz `[B, T//160 + 1]`, 0 = unvoiced."""
+
+DEFAULT_HYBRID_WEIGHT = 0.33
+RMVPE_FILES = ("rmvpe.pt", "rmvpe.safetensors")
+PACKAGE_OF_METHOD = {
+    "fcpe": "torchfcpe",
+    "crepe": "torchcrepe",
+    "crepe-tiny": "torchcrepe",
+    "harvest": "pyworld",
+    "dio": "pyworld",
+    "pm": "parselmouth",
+}
+PIP_NAME = {"parselmouth": "praat-parselmouth"}
+BUNDLED_WEIGHTS = {"fcpe": "fcpe_c_v001.pt", "crepe": "full.pth", "crepe-tiny": "tiny.pth"}
+REALTIME_PM = "pm (realtime)"
+
+
+class PitchExtractor:
+    """Every pitch method behind one call. Networks are loaded at their first use and kept.
+
+    `weights_dir` may hold rmvpe.pt or rmvpe.safetensors; fcpe and crepe take the weights inside their packages.
+    `dtype` is that of the rmvpe network; fcpe and crepe always compute in float32. `estimators` replaces methods by
+    ready ones. Belongs to one thread.
+    """
+
+    def __init__(
+        self,
+        weights_dir: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        estimators: Mapping[str, PitchEstimator] | None = None,
+    ) -> None:
+        self.weights_dir = weights_dir
+        self.device = device
+        self.dtype = dtype
+        self._estimators: dict[str, PitchEstimator] = dict(estimators or {})
+
+    def available(self, method: str) -> bool:
+        """Whether `method` (or both methods of a hybrid) has its weights and its package. Raises InvalidParameter."""
+        return all(self._problem(name) is None for name in parse_pitch_algo(method))
+
+    def default_method(self) -> str:
+        """rmvpe if its weights are there, else fcpe."""
+        return "rmvpe" if self.available("rmvpe") else "fcpe"
+
+    def estimate(
+        self, samples: Tensor, algo: str, f0_method_weight: float = DEFAULT_HYBRID_WEIGHT, realtime: bool = False
+    ) -> Tensor:
+        """`[T]` or `[B, T]` at 16 kHz -> f0 in Hz `[T//160 + 1]` or `[B, T//160 + 1]` float32, 0 = unvoiced.
+
+        `algo` is a method or "hybrid[a+b]"; `f0_method_weight` 0..1 is the share of b. `realtime` chooses the frames
+        that pm gives to a short window (SPEC 6.1); the other methods do not distinguish. The result is on the
+        extractor's device and never NaN. Raises InvalidParameter for an unknown method, MissingAsset for one whose
+        weights or package are not installed, InvalidModelFile if its weights cannot be used.
+        """
+        methods = parse_pitch_algo(algo)
+        # Both, before either computes: a missing one should say so at once.
+        estimators = [self._estimator(REALTIME_PM if realtime and name == "pm" else name) for name in methods]
+        batch = samples.reshape(-1, samples.shape[-1]).to(self.device, torch.float32)
+        num_frames = num_pitch_frames(batch.shape[-1])
+        contours = [fit_frames(estimate(batch), num_frames) for estimate in estimators]
+        f0 = contours[0] if len(contours) == 1 else mix_contours(contours[0], contours[1], f0_method_weight)
+        f0 = torch.nan_to_num(f0.float(), nan=0.0, posinf=0.0, neginf=0.0)
+        return f0 if samples.ndim > 1 else f0[0]
+
+    def _estimator(self, name: str) -> PitchEstimator:
+        if name not in self._estimators:
+            method = "pm" if name == REALTIME_PM else name
+            problem = self._problem(method)
+            if problem is not None:
+                raise MissingAsset(problem)
+            self._estimators[name] = self._build(name)
+        return self._estimators[name]
+
+    def _problem(self, method: str) -> str | None:
+        """One sentence that says what `method` lacks and how to get it, None if it is ready."""
+        if method in self._estimators:
+            return None
+        if method == "rmvpe":
+            if self._rmvpe_file() is not None:
+                return None
+            return (
+                f"the pitch method rmvpe needs the file {RMVPE_FILES[0]} in the weights folder, which is not there: "
+                "get it with `anivoice fetch rmvpe`, or choose another method"
+            )
+        package = PACKAGE_OF_METHOD[method]
+        if find_spec(package) is None:
+            return (
+                f"the pitch method {method} needs the package {package}: install it with `pip install {_pip(package)}`"
+            )
+        if method in BUNDLED_WEIGHTS and not _bundled_file(method).is_file():
+            return (
+                f"the pitch method {method} needs the file {BUNDLED_WEIGHTS[method]}, which the installed {package} "
+                f"does not hold: install it again with `pip install --force-reinstall {_pip(package)}`"
+            )
+        return None
+
+    def _rmvpe_file(self) -> Path | None:
+        files = (self.weights_dir / name for name in RMVPE_FILES)
+        return next((file for file in files if file.is_file()), None)
+
+    def _build(self, name: str) -> PitchEstimator:
+        match name:
+            case "rmvpe":
+                return self._build_rmvpe()
+            case "fcpe":
+                return self._build_fcpe()
+            case "crepe" | "crepe-tiny":
+                return self._build_crepe(name)
+            case "harvest" | "dio":
+                from anivoice.stages.pitch.world import WorldPitch
+
+                return WorldPitch(name, median=name == "harvest")
+            case _:
+                from anivoice.stages.pitch.praat import PraatPitch
+
+                return PraatPitch(realtime=name == REALTIME_PM)
+
+    def _build_rmvpe(self) -> PitchEstimator:
+        from anivoice.models.rmvpe import build_rmvpe
+        from anivoice.stages.pitch.networks import SaliencePitch
+
+        file = self._rmvpe_file()
+        assert file is not None
+        network = build_rmvpe(_load_state(file)).to(self.device)
+        network.set_network_dtype(self.dtype)
+        return SaliencePitch(network)
+
+    def _build_fcpe(self) -> PitchEstimator:
+        from anivoice.models.fcpe import build_fcpe
+        from anivoice.stages.pitch.networks import SaliencePitch
+
+        content = load_torch_file(_bundled_file("fcpe"))
+        model = content.get("model")
+        state = float_state(model if isinstance(model, dict) else {}, _bundled_file("fcpe"))
+        return SaliencePitch(build_fcpe(state).to(self.device))
+
+    def _build_crepe(self, name: str) -> PitchEstimator:
+        from anivoice.models.crepe import build_crepe
+        from anivoice.stages.pitch.crepe import CrepePitch
+
+        return CrepePitch(build_crepe(_load_state(_bundled_file(name))).to(self.device))
+
+
+def _load_state(file: Path) -> dict[str, Tensor]:
+    if file.suffix == ".safetensors":
+        from anivoice.models.checkpoints.safe_tensors import load_safetensors
+
+        return load_safetensors(file)[0]
+    return float_state(load_torch_file(file), file)
+
+
+def _bundled_file(method: str) -> Path:
+    """Where the package keeps the weights. The package itself is not imported: the networks are ours."""
+    spec = find_spec(PACKAGE_OF_METHOD[method])
+    locations = (spec.submodule_search_locations if spec else None) or [""]
+    return Path(locations[0]) / "assets" / BUNDLED_WEIGHTS[method]
+
+
+def _pip(package: str) -> str:
+    return PIP_NAME.get(package, package)
