@@ -106,20 +106,20 @@ class Synthesizer(nn.Module):
         initial_phase: Tensor | None = None,
         source_noise: Tensor | None = None,
         num_resized_frames: int | None = None,
+        stretch: float | None = None,
     ) -> Tensor:
         """Latent frames -> waveform `[B, T * S]`.
 
         `f0_hz` `[B, T]` (voices with f0), `initial_phase` `[B]` cycles, `source_noise` standard normal `[B, T * S]`.
         With `num_resized_frames` latent and source are stretched to that many frames, and so is the waveform: brought
-        back to its old duration by resampling, it has the same pitch and moved formants (SPEC 2.5).
+        back to its old duration by resampling, it has the same pitch and moved formants (SPEC 2.5). The factor is
+        `num_resized_frames / T`, or `stretch` where it must not be rounded to whole frames.
         """
         source = None if f0_hz is None else self.dec.m_source(f0_hz, initial_phase, source_noise)
         if num_resized_frames is not None:
-            num_samples = num_resized_frames * self.config.frame_samples
-            if source is not None and source.shape[2] != num_samples:
-                source = F.interpolate(source, num_samples, mode="linear")
-            if z.shape[2] != num_resized_frames:
-                z = F.interpolate(z, num_resized_frames, mode="linear")
+            if source is not None:
+                source = stretch_linear(source, num_resized_frames * self.config.frame_samples, stretch)
+            z = stretch_linear(z, num_resized_frames, stretch)
         waveform: Tensor = self.dec(z, g, source)
         return waveform
 
@@ -137,6 +137,17 @@ class Synthesizer(nn.Module):
         g = self.speaker(speaker_id)
         z = self.latent(self.prior(content, coarse_pitch, lengths), g, latent_noise)
         return self.decode(z, g, f0_hz, source_noise=source_noise)
+
+
+def stretch_linear(x: Tensor, num_out: int, stretch: float | None = None) -> Tensor:
+    """`[B, C, T]` -> `[B, C, num_out]` by linear interpolation; the factor is `stretch`, else `num_out / T`."""
+    if num_out == x.shape[2] and stretch is None:
+        return x
+    if stretch is None:
+        return F.interpolate(x, num_out, mode="linear")
+    num_missing = max(0, math.ceil(num_out / stretch) + 1 - x.shape[2])
+    held = F.pad(x, (0, num_missing), mode="replicate")
+    return F.interpolate(held, scale_factor=stretch, mode="linear", recompute_scale_factor=False)[:, :, :num_out]
 
 
 def flow_first_frame(first_frame: int) -> int:

@@ -46,3 +46,17 @@ class VoiceConfig:
     def frame_samples(self) -> int:
         """Output samples per 10 ms frame, the product of the upsampling rates."""
         return math.prod(self.upsample_rates)
+
+    @property
+    def decoder_receptive_frames(self) -> int:
+        """One-sided: a decoded sample depends on no latent frame further away than this (a safe upper bound)."""
+        reach = 3
+        for u, k in zip(reversed(self.upsample_rates), reversed(self.upsample_kernel_sizes), strict=True):
+            reach += max(map(self._block_reach, self.resblock_kernel_sizes, self.resblock_dilation_sizes))
+            reach = math.ceil((reach + k) / u)
+        return reach + 3
+
+    def _block_reach(self, kernel_size: int, dilations: tuple[int, ...]) -> int:
+        """One-sided reach in samples of a residual block; blocks "1" follow each dilated convolution by a plain one."""
+        plain = len(dilations) if self.resblock == "1" else 0
+        return (kernel_size - 1) // 2 * (sum(dilations) + plain)

@@ -1,0 +1,168 @@
+"""Audio files in and out, in blocks: any format that libsndfile reads, mono; temporary audio that outlives nothing."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any, BinaryIO, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anivoice.errors import InvalidParameter, TooLarge, UndecodableAudio
+
+BLOCK_FRAMES = 65536
+OutputFormat = Literal["wav", "flac", "ogg", "mp3"]
+OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
+CONTENT_TYPES: dict[OutputFormat, str] = {
+    "wav": "audio/wav",
+    "flac": "audio/flac",
+    "ogg": "audio/ogg",
+    "mp3": "audio/mpeg",
+}
+MP3_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+MIN_RATE_HZ, MAX_RATE_HZ = 8000, 192000
+INT16_SCALE = 32768
+
+
+class Scratch:
+    """Mono float32 audio in a temporary file without a name: it is gone when closed, or when the process dies."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="anivoice-")  # noqa: SIM115 - closed by `close`
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, part: slice) -> NDArray[np.float32]:
+        start, stop, step = part.indices(self._length)
+        if step != 1:
+            raise ValueError("a Scratch is read without steps")
+        self._file.seek(4 * start)
+        return np.frombuffer(self._file.read(4 * max(stop - start, 0)), np.float32)
+
+    def append(self, samples: NDArray[np.float32] | NDArray[np.float64]) -> None:
+        self._file.seek(0, 2)
+        self._file.write(np.ascontiguousarray(samples, np.float32).tobytes())
+        self._length += len(samples)
+
+    def blocks(self, block_samples: int = BLOCK_FRAMES) -> Iterator[NDArray[np.float32]]:
+        for start in range(0, self._length, block_samples):
+            yield self[start : start + block_samples]
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> "Scratch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class DecodedInfo:
+    """What the uploaded file was."""
+
+    sample_rate_hz: int
+    num_frames: int
+    num_channels: int
+    peak: float
+    """Largest magnitude at 16 kHz, mono."""
+
+
+def decode(file: BinaryIO, into: Scratch, rate_hz: int, max_seconds: float) -> DecodedInfo:
+    """Decodes, mixes down to mono and resamples to `rate_hz`, block by block.
+
+    Raises UndecodableAudio if it is no audio that libsndfile reads or holds none, TooLarge beyond `max_seconds`.
+    """
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(file) as sound:
+            _check_format(sound.samplerate, sound.channels)
+            num_frames, peak = _decode_blocks(sound, into, rate_hz, max_seconds)
+            info = DecodedInfo(sound.samplerate, num_frames, sound.channels, peak)
+    except soundfile.SoundFileError as error:
+        reason = str(error).removeprefix("Error opening ").split(": ", 1)[-1].rstrip(".")
+        raise UndecodableAudio(
+            f"audio_file is not audio that can be decoded ({reason}); send WAV, FLAC, OGG, MP3, AIFF or another format "
+            "of libsndfile"
+        ) from error
+    if info.num_frames == 0:
+        raise UndecodableAudio("audio_file holds no audio: it has 0 samples")
+    return info
+
+
+def _check_format(sample_rate_hz: int, num_channels: int) -> None:
+    if not 1000 <= sample_rate_hz <= 768000:
+        raise UndecodableAudio(f"audio_file has a sample rate of {sample_rate_hz} Hz; 1000 to 768000 are understood")
+    if num_channels > 64:
+        raise UndecodableAudio(f"audio_file has {num_channels} channels; up to 64 are understood")
+
+
+def _decode_blocks(sound: Any, into: Scratch, rate_hz: int, max_seconds: float) -> tuple[int, float]:
+    """Frames read and the peak of what was written."""
+    resampler = StreamResampler(sound.samplerate, rate_hz)
+    num_frames, peak, at_end = 0, 0.0, False
+    while not at_end:
+        block = sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+        at_end = len(block) == 0
+        num_frames += len(block)
+        if num_frames > max_seconds * sound.samplerate:
+            raise TooLarge(f"audio_file is longer than the limit of {max_seconds:.0f} s; send it in parts")
+        mono = block.mean(axis=1, dtype=np.float32)
+        if not np.isfinite(mono).all():
+            raise UndecodableAudio("audio_file holds samples that are not numbers (NaN or infinite)")
+        resampled = resampler.feed(mono, last=at_end)
+        peak = max(peak, float(np.abs(resampled).max(initial=0.0)))
+        into.append(resampled)
+    return num_frames, peak
+
+
+class StreamResampler:
+    """Band-limited resampling of a signal that comes in pieces (soxr, high quality, no delay left at the end)."""
+
+    def __init__(self, rate_in_hz: int, rate_out_hz: int) -> None:
+        self._stream = None
+        if rate_in_hz != rate_out_hz:
+            import soxr
+
+            self._stream = soxr.ResampleStream(rate_in_hz, rate_out_hz, 1, dtype="float32", quality="HQ")
+
+    def feed(self, samples: NDArray[np.float32], last: bool = False) -> NDArray[np.float32]:
+        """What can be given out after `samples`; with `last` all the rest."""
+        if self._stream is None:
+            return samples
+        resampled: NDArray[np.float32] = self._stream.resample_chunk(np.ascontiguousarray(samples), last=last)
+        return resampled
+
+
+def check_output(output_format: str, sample_rate_hz: int) -> OutputFormat:
+    """The format, if it exists and can hold the rate. Raises InvalidParameter that names what is wrong."""
+    if output_format not in OUTPUT_FORMATS:
+        raise InvalidParameter(f"output_format: {output_format!r} is not one of {', '.join(OUTPUT_FORMATS)}")
+    if not MIN_RATE_HZ <= sample_rate_hz <= MAX_RATE_HZ:
+        raise InvalidParameter(
+            f"output_sample_rate: {sample_rate_hz} is not between {MIN_RATE_HZ} and {MAX_RATE_HZ} Hz"
+        )
+    if output_format == "mp3" and sample_rate_hz not in MP3_RATES_HZ:
+        rates = ", ".join(map(str, MP3_RATES_HZ))
+        raise InvalidParameter(f"output_sample_rate: mp3 knows the rates {rates} Hz, not {sample_rate_hz}")
+    return output_format
+
+
+def encode(blocks: Iterator[NDArray[np.float32]], gain: float, to: BinaryIO, rate_hz: int, fmt: OutputFormat) -> None:
+    """Writes float32 blocks times `gain`: wav and flac as int16, truncated towards zero (SPEC 10 step 8)."""
+    import soundfile
+
+    subtype = {"wav": "PCM_16", "flac": "PCM_16", "ogg": "VORBIS", "mp3": "MPEG_LAYER_III"}[fmt]
+    with soundfile.SoundFile(to, "w", rate_hz, 1, subtype, format=fmt.upper()) as sound:
+        for block in blocks:
+            scaled = block * np.float32(gain)
+            sound.write(to_int16(scaled) if subtype == "PCM_16" else scaled)
+
+
+def to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+    """-1..1 -> int16, truncated towards zero; what is beyond is clipped."""
+    return np.clip(samples * INT16_SCALE, -INT16_SCALE, INT16_SCALE - 1).astype(np.int16)

@@ -1,0 +1,134 @@
+"""The synthesizer on a device: features and f0 of a window -> waveform of the part of it that is wanted.
+
+Shape letters: P frames of 10 ms in the window, F feature dimensions, S output samples per frame.
+"""
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from anivoice.errors import InvalidParameter
+from anivoice.models.sine_source import phase_after
+from anivoice.models.vits import Synthesizer, flow_first_frame
+from anivoice.stages.noise import PositionalNoise
+from anivoice.stages.pitch.contour import coarse_pitch
+from anivoice.stages.sinc_resampler import resample
+
+LATENT_STREAM, SOURCE_STREAM = 0, 1
+
+
+@dataclass(frozen=True)
+class Excitation:
+    """What a window's synthesis takes beside the features.
+
+    `f0_hz` `[P]` is the pitch to be heard, 0 where unvoiced; None for voices without f0. `initial_phase` is the phase
+    of the harmonic source before the window's first frame, in cycles. `noise_seed` None means no noise;
+    `noise_frame` is the absolute position of the window's first frame.
+    """
+
+    f0_hz: Tensor | None
+    initial_phase: float = 0.0
+    noise_seed: int | None = None
+    noise_frame: int = 0
+
+
+class VoiceSynthesizer:
+    """One voice's network, placed on a device."""
+
+    def __init__(self, model: Synthesizer, device: torch.device, dtype: torch.dtype) -> None:
+        self.model = model.to(device, dtype)
+        self.config = model.config
+        self.device = device
+        self.dtype = dtype
+        self.halo_frames = model.config.decoder_receptive_frames
+
+    def steps(
+        self,
+        features: Tensor,
+        excitation: Excitation,
+        first_frame: int,
+        num_frames: int,
+        speaker_id: int = 0,
+        formant_shift: float = 0.0,
+    ) -> Generator[None, None, Tensor]:
+        """Yields between pieces of work; returns the waveform `[num_frames * S]` of the frames from `first_frame` on.
+
+        All frames of `features` `[P, F]` are context; only the wanted ones and what they depend on are decoded.
+        """
+        P = features.shape[0]
+        if not 0 <= first_frame <= first_frame + num_frames <= P:
+            raise ValueError(f"frames {first_frame}..{first_frame + num_frames} are not inside the window of {P}")
+        start = max(first_frame - self.halo_frames, 0)
+        stop = min(first_frame + num_frames + self.halo_frames, P)
+        g = self.model.speaker(self._speaker(speaker_id))
+        stretched_samples = self._stretched_frame_samples(formant_shift)
+        coarse = self._coarse_pitch(excitation, stretched_samples)
+        flow_start = flow_first_frame(start)
+        prior = self.model.prior(features.to(self.dtype).unsqueeze(0), coarse, first_frame=flow_start)
+        yield
+        z = self.model.latent(prior, g, self._latent_noise(excitation, flow_start, P))
+        yield
+        z = z[:, :, start - flow_start : stop - flow_start]
+        waveform = self._decode(z, g, excitation, start, stop, stretched_samples)
+        S = self.config.frame_samples
+        return waveform[(first_frame - start) * S :][: num_frames * S]
+
+    def _stretched_frame_samples(self, formant_shift: float) -> int:
+        """Samples that a frame is decoded to, before it is resampled back to S: this moves the formants."""
+        return round(self.config.frame_samples * 2 ** (formant_shift / 12))
+
+    def _coarse_pitch(self, excitation: Excitation, stretched_samples: int) -> Tensor | None:
+        """`[1, P]`. The network is told the pitch it makes, before resampling shifts pitch and formants together."""
+        if excitation.f0_hz is None:
+            return None
+        made_f0_hz = excitation.f0_hz * (self.config.frame_samples / stretched_samples)
+        return coarse_pitch(made_f0_hz).to(self.device).unsqueeze(0)
+
+    def _decode(
+        self, z: Tensor, g: Tensor, excitation: Excitation, start: int, stop: int, stretched_samples: int
+    ) -> Tensor:
+        """Waveform `[(stop - start) * S]` float32 of the latent `z` of the frames `start` to `stop`."""
+        S = self.config.frame_samples
+        f0, phase = self._source_input(excitation, start, stop)
+        noise = self._source_noise(excitation, start, stop)
+        if stretched_samples == S:
+            return self.model.decode(z, g, f0, phase, noise)[0].float()
+        num_frames = stop - start
+        stretch = stretched_samples / S
+        waveform = self.model.decode(z, g, f0, phase, noise, math.ceil(num_frames * stretch), stretch)
+        wanted = waveform[:, : num_frames * stretched_samples]
+        return resample(wanted, stretched_samples, S)[0, : num_frames * S]
+
+    def _speaker(self, speaker_id: int) -> Tensor:
+        if speaker_id >= self.config.num_speakers:
+            raise InvalidParameter(
+                f"speaker_id: this voice has {self.config.num_speakers} speakers, numbered from 0; {speaker_id} is none"
+            )
+        return torch.tensor([speaker_id], device=self.device)
+
+    def _latent_noise(self, excitation: Excitation, start: int, stop: int) -> Tensor | None:
+        if excitation.noise_seed is None:
+            return None
+        noise = PositionalNoise(excitation.noise_seed, LATENT_STREAM, self.config.inter_channels)
+        rows = noise.rows(excitation.noise_frame + start, excitation.noise_frame + stop)
+        return torch.from_numpy(rows).to(self.device, self.dtype).t().unsqueeze(0)
+
+    def _source_noise(self, excitation: Excitation, start: int, stop: int) -> Tensor | None:
+        if excitation.noise_seed is None or excitation.f0_hz is None:
+            return None
+        noise = PositionalNoise(excitation.noise_seed, SOURCE_STREAM, self.config.frame_samples)
+        rows = noise.rows(excitation.noise_frame + start, excitation.noise_frame + stop)
+        return torch.from_numpy(rows).to(self.device).reshape(1, -1)
+
+    def _source_input(self, excitation: Excitation, start: int, stop: int) -> tuple[Tensor | None, Tensor | None]:
+        """f0 `[1, stop - start]` and the source's phase `[1]` before frame `start`."""
+        if excitation.f0_hz is None:
+            return None, None
+        f0 = excitation.f0_hz.to(torch.float32).to(self.device).unsqueeze(0)
+        phase = torch.tensor([excitation.initial_phase], dtype=torch.float64).to(torch.float32).to(self.device)
+        if start > 0:
+            phase = phase_after(f0[:, :start], self.config.sample_rate_hz, self.config.frame_samples, phase)[:, -1]
+        return f0[:, start:stop], phase
