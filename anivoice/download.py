@@ -103,27 +103,29 @@ class Downloader:
 
         Raises FetchError, or ServiceUnreachable when no file of this service can be had now.
         """
+        metadata = self._read_metadata(file)
         try:
             destination.parent.mkdir(parents=True, exist_ok=True)
-            self._download_locked(file, destination)
+            self._download_locked(file, metadata, destination)
         except OSError as error:
             raise FetchError(f"{destination} could not be written: {error}.") from error
 
-    def _download_locked(self, file: AssetFile, destination: Path) -> None:
+    def _download_locked(self, file: AssetFile, metadata: "HfFileMetadata", destination: Path) -> None:
         from filelock import Timeout
         from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # exported by a computed __all__
 
         lock_path = destination.with_name(f".{destination.name}.lock")
         try:
             with WeakFileLock(lock_path, timeout=LOCK_TIMEOUT_S):
-                self._download_checked(file, destination)
-                with suppress(OSError):  # Windows deletes no open file
-                    lock_path.unlink(missing_ok=True)
+                try:
+                    self._download_checked(file, metadata, destination)
+                finally:
+                    with suppress(OSError):  # Windows deletes no open file
+                        lock_path.unlink(missing_ok=True)
         except Timeout as error:
             raise FetchError(f"Another `anivoice fetch` is at work on {destination}; wait for it.") from error
 
-    def _download_checked(self, file: AssetFile, destination: Path) -> None:
-        metadata = self._read_metadata(file)
+    def _download_checked(self, file: AssetFile, metadata: "HfFileMetadata", destination: Path) -> None:
         checksum = _expected_checksum(file, metadata)
         part = destination.with_name(f".{destination.name}.{checksum.hex_digest[:NUM_DIGITS_IN_PART_NAME]}.part")
         _require_space(destination, (metadata.size or 0) - _size_of(part))
