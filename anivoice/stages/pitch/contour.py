@@ -5,6 +5,7 @@ A contour is `[..., P]` in Hz, one value per 10 ms, 0 = unvoiced, float32 or flo
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -39,8 +40,8 @@ def interpolate_unvoiced(f0: Tensor) -> Tensor:
     left = torch.where(voiced, frames, -1).cummax(dim=-1).values
     right = torch.where(voiced, frames, num_frames).flip(-1).cummin(dim=-1).values.flip(-1)
     left, right = torch.where(left < 0, right, left), torch.where(right == num_frames, left, right)
-    # Without any voiced frame both are num_frames by now: any index will do, the value there is 0.
-    left, right = left.clamp(max=num_frames - 1), right.clamp(max=num_frames - 1)
+    # Without any voiced frame both are outside: any index inside will do, the value there is 0.
+    left, right = left.clamp(0, num_frames - 1), right.clamp(0, num_frames - 1)
     left_hz, right_hz = f0.gather(-1, left), f0.gather(-1, right)
     slope = (right_hz - left_hz) / (right - left).clamp(min=1)
     filled: Tensor = left_hz + slope * (frames - left)
@@ -86,3 +87,36 @@ def apply_f0_points(f0: Tensor, points: Sequence[tuple[float, float]], start_fra
 
 def _mel(frequency_hz: float) -> float:
     return 1127.0 * math.log(1.0 + frequency_hz / 700.0)
+
+
+def legacy_dio_contour(f0: Tensor, num_frames: int) -> Tensor:
+    """What the older pipeline's dio helper made of dio's `[P]`: rounded to 0.1 Hz, resized, gaps filled (SPEC 6.2).
+
+    No conversion uses it: it exists so that voices which were prepared with that helper can be compared.
+    """
+    rounded = (f0.double() * 10.0).round() / 10.0
+    source = torch.where(rounded < 0.001, torch.nan, rounded).cpu().numpy()
+    positions = np.arange(num_frames) * len(source) / num_frames
+    resized = np.nan_to_num(np.interp(positions, np.arange(len(source)), source))
+    return _fill_gaps_held(torch.from_numpy(resized)).to(f0)
+
+
+def _fill_gaps_held(f0: Tensor) -> Tensor:
+    """Leading gap: the first voiced value. Inner gaps: a line that arrives one frame early. Last gap: held to the end.
+
+    A voiced frame at the very end does not close a gap before it, but is overwritten.
+    """
+    num_frames = f0.shape[-1]
+    voiced = torch.nonzero(f0 > 0)[:, 0].tolist()
+    if voiced[-1:] == [num_frames - 1] and voiced[-2:-1] != [num_frames - 2]:
+        voiced.pop()
+    filled = torch.zeros_like(f0)
+    if not voiced:
+        return filled
+    filled[: voiced[0]] = f0[voiced[0]]
+    filled[voiced[-1] :] = f0[voiced[-1]]
+    for left, right in pairwise(voiced):
+        num_steps = max(right - left - 1, 1)
+        steps = torch.arange(right - left, dtype=f0.dtype, device=f0.device)
+        filled[left:right] = f0[left] + (f0[right] - f0[left]) * steps / num_steps
+    return filled

@@ -1,0 +1,130 @@
+"""Every pitch method against f0/f0_estimators and rmvpe/rmvpe (SPEC 5, 6.1)."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anivoice.stages.pitch.contour import coarse_pitch, interpolate_unvoiced
+from anivoice.stages.pitch.crepe import CrepePitch
+from anivoice.stages.pitch.extractor import PitchExtractor
+from anivoice.stages.pitch.world import WorldPitch
+
+RTOL = 1e-3
+MAX_VOICING_DISAGREEMENT = 0.01
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def speech(conformance_dir: Path) -> Tensor:
+    import soundfile
+
+    samples, rate_hz = soundfile.read(conformance_dir / "audio" / "speech_short_16k.wav", dtype="float32")
+    assert rate_hz == 16000
+    return torch.from_numpy(samples)
+
+
+@pytest.fixture(scope="module")
+def expected(conformance_dir: Path) -> dict[str, NDArray[np.float32]]:
+    return dict(np.load(conformance_dir / "f0" / "f0_estimators.npz"))
+
+
+@pytest.fixture(scope="module")
+def extractor(rmvpe_tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> PitchExtractor:
+    weights_dir = tmp_path_factory.mktemp("weights")
+    shutil.copy(rmvpe_tiny_path, weights_dir / "rmvpe.pt")
+    return PitchExtractor(weights_dir, torch.device("cpu"), torch.float32)
+
+
+def assert_same_contour(f0: Tensor, expected: NDArray[np.float32], rtol: float = RTOL) -> None:
+    """The frames that both have: nearly all voiced alike, and where both are voiced the same pitch."""
+    ours = f0.numpy()[: len(expected)]
+    both = (ours > 0) & (expected > 0)
+    assert np.isfinite(ours).all()
+    assert both.any()
+    assert ((ours > 0) != (expected > 0)).mean() <= MAX_VOICING_DISAGREEMENT
+    np.testing.assert_allclose(ours[both], expected[both], rtol=rtol)
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        ("pm", "pm_offline"),
+        ("fcpe", "fcpe"),
+        ("harvest", "harvest_r3"),
+        ("dio", "dio_raw"),
+        ("crepe-tiny", "crepe_tiny"),
+    ],
+)
+def test_method(
+    extractor: PitchExtractor, speech: Tensor, expected: dict[str, NDArray[np.float32]], method: str, name: str
+) -> None:
+    f0 = extractor.estimate(speech, method)
+    assert len(f0) == len(speech) // 160 + 1
+    assert_same_contour(f0, expected[name])
+
+
+@pytest.mark.slow
+def test_crepe_full(extractor: PitchExtractor, speech: Tensor, expected: dict[str, NDArray[np.float32]]) -> None:
+    """On the first second: the network looks at single frames, and the search forgets what is far ahead."""
+    samples, num_frames = speech[:20000], 100
+    f0 = extractor.estimate(samples, "crepe")
+    assert_same_contour(f0[:num_frames], expected["crepe_full"][:num_frames])
+
+
+def test_crepe_before_the_filters(
+    extractor: PitchExtractor, speech: Tensor, expected: dict[str, NDArray[np.float32]]
+) -> None:
+    extractor.estimate(speech[:160], "crepe-tiny")
+    crepe = extractor._estimators["crepe-tiny"]
+    assert isinstance(crepe, CrepePitch)
+    f0, periodicity = crepe.raw_contour(speech)
+    np.testing.assert_allclose(f0.numpy(), expected["crepe_tiny_raw"], rtol=RTOL)
+    np.testing.assert_allclose(periodicity.numpy(), expected["crepe_tiny_pd"], rtol=RTOL)
+
+
+def test_harvest_without_median(speech: Tensor, expected: dict[str, NDArray[np.float32]]) -> None:
+    assert_same_contour(WorldPitch("harvest", median=False)(speech[None])[0], expected["harvest_r2"])
+
+
+def test_pm_offline_interpolated(
+    extractor: PitchExtractor, speech: Tensor, expected: dict[str, NDArray[np.float32]]
+) -> None:
+    p_len = len(expected["pm_offline_interp"])
+    f0 = interpolate_unvoiced(extractor.estimate(speech, "pm")[:p_len].double())
+    np.testing.assert_allclose(f0.numpy(), expected["pm_offline_interp"], rtol=RTOL)
+    assert np.abs(coarse_pitch(f0).numpy() - expected["pm_offline_coarse"]).max() <= 1
+
+
+def test_pm_realtime(
+    conformance_dir: Path, extractor: PitchExtractor, speech: Tensor, expected: dict[str, NDArray[np.float32]]
+) -> None:
+    side = json.loads((conformance_dir / "f0" / "f0_estimators.json").read_text())
+    bounds = re.search(r"samples (\d+)\.\.(\d+)", side["expected"]["pm_realtime"]["meaning"])
+    assert bounds
+    window = speech[int(bounds[1]) : int(bounds[2])]
+    f0 = interpolate_unvoiced(extractor.estimate(window, "pm", realtime=True))
+    np.testing.assert_allclose(f0.numpy(), expected["pm_realtime"], rtol=RTOL)
+    assert np.abs(coarse_pitch(f0).numpy() - expected["pm_realtime_coarse"]).max() <= 1
+
+
+def test_rmvpe(conformance_dir: Path, extractor: PitchExtractor, speech: Tensor) -> None:
+    side = json.loads((conformance_dir / "rmvpe" / "rmvpe.json").read_text())
+    expected = np.load(conformance_dir / "rmvpe" / "rmvpe.npz")["full/f0"]
+    f0 = extractor.estimate(speech, "rmvpe")
+    assert len(f0) == len(expected)
+    assert_same_contour(f0, expected, rtol=side["tolerance"]["f0"]["rtol"])
