@@ -4,14 +4,13 @@ They serve the form fields of `POST /convert`, the JSON bodies, the command line
 """
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from anivoice.errors import InvalidParameter
+from anivoice.models.voice_config import UnvoicedF0
 from anivoice.pitch_methods import PITCH_METHODS, parse_pitch_algo
-
-UnvoicedF0 = Literal["zero", "interpolate"]
 
 MAX_SPEAKER_ID = 65535
 MAX_SEED = 2**63 - 1

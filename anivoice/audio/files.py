@@ -39,7 +39,7 @@ class Scratch:
         if step != 1:
             raise ValueError("a Scratch is read without steps")
         self._file.seek(4 * start)
-        return np.frombuffer(self._file.read(4 * max(stop - start, 0)), np.float32)
+        return np.frombuffer(bytearray(self._file.read(4 * max(stop - start, 0))), np.float32)
 
     def append(self, samples: NDArray[np.float32] | NDArray[np.float64]) -> None:
         self._file.seek(0, 2)

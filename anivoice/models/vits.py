@@ -153,3 +153,11 @@ def stretch_linear(x: Tensor, num_out: int, stretch: float | None = None) -> Ten
 def flow_first_frame(first_frame: int) -> int:
     """First frame the flow must see so that its output from `first_frame` on is what all frames would give."""
     return max(first_frame - RECEPTIVE_FRAMES, 0)
+
+
+def build_synthesizer(config: VoiceConfig, state: dict[str, Tensor]) -> Synthesizer:
+    """The network with a checkpoint's weights (`VoiceCheckpoint.state`), for inference, on the CPU."""
+    with torch.device("meta"):
+        model = Synthesizer(config)
+    model.load_state_dict(state, assign=True)
+    return model.eval().requires_grad_(False)

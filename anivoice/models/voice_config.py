@@ -6,6 +6,8 @@ from typing import Literal
 
 Vocoder = Literal["HiFi-GAN", "MRF HiFi-GAN", "RefineGAN"]
 Version = Literal["v1", "v2"]
+UnvoicedF0 = Literal["zero", "interpolate"]
+"""What a voice was taught about unvoiced frames: f0 is 0, or interpolated between voiced neighbours (SPEC 6.2)."""
 
 CONTENT_DIM: dict[Version, int] = {"v1": 256, "v2": 768}
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from anivoice.stages.content_encoder import ContentEncoder
+from anivoice.stages.options import ConversionOptions
 from anivoice.stages.retrieval import Retriever, protect_unvoiced, repeat_frames
 from anivoice.stages.synthesizer import Excitation, VoiceSynthesizer
 
@@ -25,16 +26,6 @@ class Window:
     excitation: Excitation
     first_frame: int
     num_frames: int
-
-
-@dataclass(frozen=True)
-class ConversionOptions:
-    """How a window is converted; names and ranges as in `parameters.ConversionParameters`."""
-
-    index_rate: float = 0.0
-    protect: float = 0.33
-    formant_shift: float = 0.0
-    speaker_id: int = 0
 
 
 class Converter:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -15,9 +14,8 @@ from anivoice.models.checkpoints.voice_config_values import check_config, config
 from anivoice.models.checkpoints.voice_inference import infer_config
 from anivoice.models.checkpoints.voice_layout import describe_misfit, expected_shapes
 from anivoice.models.checkpoints.weight_norm import fold_weight_norm
-from anivoice.models.voice_config import Version, Vocoder, VoiceConfig
+from anivoice.models.voice_config import UnvoicedF0, Version, Vocoder, VoiceConfig
 
-UnvoicedF0 = Literal["zero", "interpolate"]
 InfoValue = str | int | float
 
 METADATA_KEY = "anivoice"

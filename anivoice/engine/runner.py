@@ -1,0 +1,116 @@
+"""Carries out the engine's requests with the real networks on one device."""
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from anivoice.engine.batch import PitchRequest, Request, SegmentRequest, WarmRequest
+from anivoice.stages.content_encoder import ContentEncoder
+from anivoice.stages.converter import Converter, Window
+from anivoice.stages.pitch.extractor import PitchExtractor
+from anivoice.stages.retrieval import Retriever
+from anivoice.stages.synthesizer import Excitation, VoiceSynthesizer
+from anivoice.voices import Voice
+
+
+class TorchRunner:
+    """The networks of one device. float16 on CUDA unless told otherwise, float32 elsewhere."""
+
+    def __init__(
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        weights_dir: Path,
+        num_threads: int | None = None,
+        evict_idle_voice: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.device = device
+        self.dtype = dtype
+        self.num_threads = num_threads
+        self.evict_idle_voice = evict_idle_voice
+        self.pitch = PitchExtractor(weights_dir, device, dtype)
+
+    def open(self) -> None:
+        # OpenMP's number of threads belongs to the thread that sets it.
+        if self.num_threads is not None:
+            torch.set_num_threads(self.num_threads)
+        torch.set_flush_denormal(True)
+
+    def steps(self, request: Request) -> Generator[None, None, object]:
+        steps = self._begin(request)
+        while True:
+            # Entered anew for every step: inference mode belongs to the thread, and the engine interleaves requests.
+            with torch.inference_mode():
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    return end.value
+            yield
+
+    def _begin(self, request: Request) -> Generator[None, None, object]:
+        match request:
+            case PitchRequest():
+                return self._pitch_steps(request)
+            case SegmentRequest():
+                return self._segment_steps(request)
+            case WarmRequest():
+                return self._warm_steps(request)
+
+    def _pitch_steps(self, request: PitchRequest) -> Generator[None, None, object]:
+        samples = torch.from_numpy(request.samples)
+        yield
+        return self.pitch.estimate(samples, request.algo, request.f0_method_weight).cpu().numpy()
+
+    def _segment_steps(self, request: SegmentRequest) -> Generator[None, None, object]:
+        converter = self.placed(request.voice)
+        yield
+        excitation = Excitation(
+            None if request.f0_hz is None else torch.from_numpy(request.f0_hz),
+            request.initial_phase,
+            request.noise_seed,
+            request.noise_frame,
+        )
+        window = Window(torch.from_numpy(request.samples), excitation, request.first_frame, request.num_frames)
+        waveform = yield from converter.steps(window, request.options)
+        return waveform.cpu().numpy()
+
+    def _warm_steps(self, request: WarmRequest) -> Generator[None, None, object]:
+        self.placed(request.voice)
+        yield
+        if request.algo is not None:
+            self.pitch.estimate(torch.zeros(1600), request.algo)
+        return None
+
+    def placed(self, voice: Voice) -> Converter:
+        """The voice's stages on the device; made at the first call, kept with the voice."""
+        if voice.encoder.placed is None:
+            voice.encoder.placed = ContentEncoder(voice.encoder.model, self.device, self.dtype)
+        if voice.placed is None:
+            synthesizer = VoiceSynthesizer(voice.model, self.device, self.dtype)
+            voice.placed = Converter(voice.encoder.placed, synthesizer, None)
+        if voice.placed.retriever is None and voice.index is not None:
+            voice.placed.retriever = Retriever(voice.index, self.device)
+        return voice.placed
+
+    def free_memory(self) -> bool:
+        evicted = self.evict_idle_voice()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return evicted
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        return isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
+def choose_dtype(device: torch.device, precision: str) -> torch.dtype:
+    """`precision` auto, fp16 or fp32. Half precision is for CUDA alone; elsewhere it is slower or unsupported."""
+    if precision == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    return {"fp16": torch.float16, "fp32": torch.float32}[precision]
+
+
+def random_seed() -> int:
+    """A seed for a caller who did not choose one."""
+    return int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,0 +1,270 @@
+"""File conversion: decoded audio -> windows -> engine -> one continuous waveform -> file (SPEC 10).
+
+It runs on a worker thread and waits for the engine; recordings, contours and results of any length lie in temporary
+files, so an hour takes the memory of a few windows.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from anivoice.audio.envelope import FrameRms, VolumeEnvelope
+from anivoice.audio.files import OutputFormat, Scratch, StreamResampler, decode, encode
+from anivoice.audio.segmentation import (
+    DEFAULT_PROFILE,
+    FRAME_SAMPLES,
+    SAMPLE_RATE_HZ,
+    Profile,
+    Segment,
+    Source,
+    find_cuts,
+    high_pass_chunks,
+    plan_exact,
+    read_reflected,
+)
+from anivoice.engine.batch import Job, PitchRequest, SegmentRequest
+from anivoice.engine.engine import Engine
+from anivoice.errors import Cancelled
+from anivoice.models.voice_config import UnvoicedF0
+from anivoice.parameters import ConversionParameters
+from anivoice.stages.options import ConversionOptions
+from anivoice.stages.pitch.contour import interpolate_unvoiced, shift_semitones
+from anivoice.voices import Voice
+
+MAX_INPUT_PEAK = 0.95
+MAX_OUTPUT_PEAK = 0.99
+PITCH_WINDOW_FRAMES = 3000
+PITCH_CONTEXT_FRAMES = 100
+"""Pitch is estimated in windows of 30 s with a second of context on both sides."""
+
+MAX_SUBMITTED = 2
+"""Windows of one file in the engine at once: the next waits while this one's result is written."""
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class ConversionTask:
+    """What a file conversion needs beside the audio. `pitch_algo` and `seed` are settled, not optional any more."""
+
+    voice: Voice
+    parameters: ConversionParameters
+    pitch_algo: str
+    seed: int
+    output_format: OutputFormat = "wav"
+    output_rate_hz: int | None = None
+    max_seconds: float = 4 * 3600
+
+    @property
+    def unvoiced_f0(self) -> UnvoicedF0:
+        return self.parameters.unvoiced_f0 or self.voice.unvoiced_f0
+
+    @property
+    def options(self) -> ConversionOptions:
+        p = self.parameters
+        return ConversionOptions(p.index_rate, p.protect, p.formant_shift, p.speaker_id)
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What came out."""
+
+    sample_rate_hz: int
+    num_samples: int
+    input_seconds: float
+
+
+def convert_file(
+    engine: Engine,
+    task: ConversionTask,
+    source: BinaryIO,
+    destination: BinaryIO,
+    job: Job,
+    progress: Progress = lambda _: None,
+) -> ConversionReport:
+    """Converts the audio file `source` into `destination`; the result lasts exactly as long as the input.
+
+    Raises what `audio.files.decode` raises, what the engine raises, and Cancelled when the job is cancelled.
+    """
+    rate_hz = task.output_rate_hz or task.voice.config.sample_rate_hz
+    with Scratch() as decoded, Scratch() as filtered, Scratch() as converted, Scratch() as finished:
+        info = decode(source, decoded, SAMPLE_RATE_HZ, task.max_seconds)
+        gain = 1 / max(1.0, info.peak / MAX_INPUT_PEAK)
+        input_rms = FrameRms(SAMPLE_RATE_HZ // 2)
+        for chunk in high_pass_chunks(Scaled(decoded, gain)):
+            _stop_if_cancelled(job)
+            input_rms.feed(chunk)
+            filtered.append(chunk)
+        made_rms = FrameRms(task.voice.config.sample_rate_hz // 2)
+        for piece in convert_recording(engine, task, filtered, job, progress):
+            made_rms.feed(piece)
+            converted.append(piece)
+        envelope = VolumeEnvelope(
+            input_rms.result(), made_rms.result(), len(converted), task.parameters.volume_envelope
+        )
+        num_samples = round(info.num_frames * rate_hz / info.sample_rate_hz)
+        peak = _finish(converted, envelope, finished, task.voice.config.sample_rate_hz, rate_hz, num_samples)
+        encode(finished.blocks(), 1 / max(1.0, peak / MAX_OUTPUT_PEAK), destination, rate_hz, task.output_format)
+    return ConversionReport(rate_hz, num_samples, info.num_frames / info.sample_rate_hz)
+
+
+def convert_recording(
+    engine: Engine,
+    task: ConversionTask,
+    recording: Source,
+    job: Job,
+    progress: Progress = lambda _: None,
+    profile: Profile = DEFAULT_PROFILE,
+) -> Iterator[NDArray[np.float32]]:
+    """The converted waveform of filtered 16 kHz audio, at the voice's rate, in pieces that join without a gap."""
+    f0_hz = None
+    if task.voice.config.has_f0:
+        raw = estimate_pitch(engine, task, recording, job, profile)
+        f0_hz = finish_contour(raw, task.unvoiced_f0, task.parameters.pitch_change)
+    segments = plan_exact(len(recording), find_cuts(recording, profile), profile)
+    phases = source_phases(f0_hz, segments, task.voice.config.sample_rate_hz, profile)
+    requests = (
+        segment_request(task.voice, task.options, recording, segment, f0_hz, profile, phase, task.seed)
+        for segment, phase in zip(segments, phases, strict=True)
+    )
+    for number, piece in enumerate(_in_order(engine, requests, job), 1):
+        progress(number / len(segments))
+        yield piece
+
+
+def segment_request(
+    voice: Voice,
+    options: ConversionOptions,
+    recording: Source,
+    segment: Segment,
+    f0_hz: NDArray[np.float64] | None,
+    profile: Profile,
+    initial_phase: float = 0.0,
+    noise_seed: int | None = None,
+) -> SegmentRequest:
+    """The engine's request for a segment. `f0_hz` is the whole recording's, its first frame `pad_samples` before 0."""
+    samples = read_reflected(recording, segment.window_start, segment.window_stop)
+    frame = (segment.window_start + profile.pad_samples) // FRAME_SAMPLES
+    window_f0 = None if f0_hz is None else f0_hz[frame : frame + segment.window_frames]
+    return SegmentRequest(
+        voice,
+        np.ascontiguousarray(samples, np.float32),
+        window_f0,
+        segment.first_frame,
+        segment.num_frames,
+        options,
+        initial_phase,
+        noise_seed,
+        segment.window_start // FRAME_SAMPLES,
+    )
+
+
+def estimate_pitch(
+    engine: Engine, task: ConversionTask, recording: Source, job: Job, profile: Profile
+) -> NDArray[np.float64]:
+    """f0 in Hz of the recording with its mirrored padding: frame `i` is `i * 160 - pad_samples`. 0 = unvoiced."""
+    pad = profile.pad_samples
+    num_frames = -(-len(recording) // FRAME_SAMPLES) + 2 * pad // FRAME_SAMPLES
+    bounds = [*range(0, num_frames, PITCH_WINDOW_FRAMES), num_frames]
+    if len(bounds) > 2 and bounds[-1] - bounds[-2] < PITCH_CONTEXT_FRAMES:
+        del bounds[-2]
+    windows = [
+        (max(start - PITCH_CONTEXT_FRAMES, 0), start, stop, min(stop + PITCH_CONTEXT_FRAMES, num_frames))
+        for start, stop in pairwise(bounds)
+    ]
+    weight = task.parameters.f0_method_weight
+    requests = (
+        PitchRequest(
+            np.ascontiguousarray(
+                read_reflected(recording, first * FRAME_SAMPLES - pad, last * FRAME_SAMPLES - pad), np.float32
+            ),
+            task.pitch_algo,
+            weight,
+        )
+        for first, _, _, last in windows
+    )
+    results = _in_order(engine, requests, job)
+    parts = [f0[start - first :][: stop - start] for (first, start, stop, _), f0 in zip(windows, results, strict=True)]
+    return np.concatenate(parts).astype(np.float64)
+
+
+def finish_contour(f0_hz: NDArray[np.float64], unvoiced_f0: UnvoicedF0, semitones: float) -> NDArray[np.float64]:
+    """The estimator's contour as the voice wants it: unvoiced frames filled or left 0, then transposed (SPEC 6.2)."""
+    contour = torch.from_numpy(f0_hz)
+    if unvoiced_f0 == "interpolate":
+        contour = interpolate_unvoiced(contour)
+    return np.asarray(shift_semitones(contour, semitones).numpy())
+
+
+def source_phases(
+    f0_hz: NDArray[np.float64] | None, segments: list[Segment], sample_rate_hz: int, profile: Profile
+) -> list[float]:
+    """Phase of the harmonic source before each window, in cycles, as if the recording were synthesised in one go."""
+    if f0_hz is None:
+        return [0.0] * len(segments)
+    advance = np.remainder(f0_hz / sample_rate_hz * (sample_rate_hz // 100), 1.0)
+    phase = np.concatenate([[0.0], np.cumsum(advance)])
+    return [float(phase[(s.window_start + profile.pad_samples) // FRAME_SAMPLES] % 1.0) for s in segments]
+
+
+class Scaled:
+    """A recording times a constant, read in slices."""
+
+    def __init__(self, source: Source, gain: float) -> None:
+        self.source = source
+        self.gain = gain
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, part: slice) -> NDArray[np.float64]:
+        return self.source[part] * np.float64(self.gain)
+
+
+def _finish(
+    converted: Scratch, envelope: VolumeEnvelope, to: Scratch, voice_rate_hz: int, rate_hz: int, num_samples: int
+) -> float:
+    """Envelope, resampling and exact length; returns the peak."""
+    resampler = StreamResampler(voice_rate_hz, rate_hz)
+    peak, at = 0.0, 0
+    for block in _block_lengths(len(converted)):
+        samples = converted[at : at + block]
+        if envelope.volume_envelope < 1:
+            samples = (samples * envelope.gain(at, at + block)).astype(np.float32)
+        at += block
+        resampled = resampler.feed(samples, last=at == len(converted))[: max(num_samples - len(to), 0)]
+        peak = max(peak, float(np.abs(resampled).max(initial=0.0)))
+        to.append(resampled)
+    to.append(np.zeros(num_samples - len(to), np.float32))
+    return peak
+
+
+def _block_lengths(length: int, block: int = 2**18) -> Iterator[int]:
+    for start in range(0, length, block):
+        yield min(block, length - start)
+
+
+def _in_order(
+    engine: Engine, requests: Iterator[PitchRequest] | Iterator[SegmentRequest], job: Job
+) -> Iterator[NDArray[np.float32]]:
+    """Results in the order of the requests, with a few in the engine at once."""
+    waiting: deque[Future[Any]] = deque()
+    for request in requests:
+        _stop_if_cancelled(job)
+        waiting.append(engine.submit(request, job))
+        if len(waiting) >= MAX_SUBMITTED:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _stop_if_cancelled(job: Job) -> None:
+    if job.cancelled.is_set():
+        raise Cancelled("the caller went away")
