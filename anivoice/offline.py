@@ -4,6 +4,7 @@ It runs on a worker thread and waits for the engine; recordings, contours and re
 files, so an hour takes the memory of a few windows.
 """
 
+import secrets
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -31,11 +32,13 @@ from anivoice.audio.segmentation import (
 )
 from anivoice.engine.batch import Job, PitchRequest, SegmentRequest
 from anivoice.engine.engine import Engine
-from anivoice.errors import Cancelled
+from anivoice.errors import Cancelled, InvalidParameter
 from anivoice.models.voice_config import UnvoicedF0
 from anivoice.parameters import ConversionParameters
+from anivoice.pitch_methods import format_pitch_algo, parse_pitch_algo
 from anivoice.stages.options import ConversionOptions
 from anivoice.stages.pitch.contour import interpolate_unvoiced, shift_semitones
+from anivoice.stages.pitch.extractor import PitchExtractor
 from anivoice.voices import Voice
 
 MAX_INPUT_PEAK = 0.95
@@ -70,6 +73,24 @@ class ConversionTask:
     def options(self) -> ConversionOptions:
         p = self.parameters
         return ConversionOptions(p.index_rate, p.protect, p.formant_shift, p.speaker_id)
+
+
+def settle(voice: Voice, parameters: ConversionParameters, pitch: PitchExtractor) -> ConversionTask:
+    """Fills in what the caller left open: the pitch method (rmvpe if installed, else fcpe) and the seed.
+
+    Raises InvalidParameter for a speaker that the voice does not have, MissingAsset for a method that is not installed.
+    """
+    num_speakers = voice.config.num_speakers
+    if parameters.speaker_id >= num_speakers:
+        raise InvalidParameter(
+            f"speaker_id: voice {voice.name} has {num_speakers} speakers, numbered from 0; {parameters.speaker_id} is none"
+        )
+    algo = "none"
+    if voice.config.has_f0:
+        algo = format_pitch_algo(parse_pitch_algo(parameters.pitch_extraction_algo or pitch.default_method()))
+        pitch.require(algo)
+    seed = parameters.seed if parameters.seed is not None else secrets.randbits(63)
+    return ConversionTask(voice, parameters, algo, seed)
 
 
 @dataclass(frozen=True)

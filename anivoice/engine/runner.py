@@ -3,7 +3,6 @@
 from collections.abc import Callable, Generator
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from anivoice.engine.batch import PitchRequest, Request, SegmentRequest, WarmRequest
@@ -109,8 +108,3 @@ def choose_dtype(device: torch.device, precision: str) -> torch.dtype:
     if precision == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
     return {"fp16": torch.float16, "fp32": torch.float32}[precision]
-
-
-def random_seed() -> int:
-    """A seed for a caller who did not choose one."""
-    return int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -55,6 +55,13 @@ class PitchExtractor:
         """Whether `method` (or both methods of a hybrid) has its weights and its package. Raises InvalidParameter."""
         return all(self._problem(name) is None for name in parse_pitch_algo(method))
 
+    def require(self, algo: str) -> None:
+        """Raises MissingAsset if a method of `algo` lacks its weights or package, InvalidParameter if it is unknown."""
+        for name in parse_pitch_algo(algo):
+            problem = self._problem(name)
+            if problem is not None:
+                raise MissingAsset(problem)
+
     def default_method(self) -> str:
         """rmvpe if its weights are there, else fcpe."""
         return "rmvpe" if self.available("rmvpe") else "fcpe"

@@ -1,0 +1,245 @@
+"""The command line: `anivoice serve | convert | voices | fetch | bench | doctor`.
+
+Only argparse is imported here; each command imports what it needs, so that `anivoice --help` answers at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from anivoice import __version__
+
+if TYPE_CHECKING:
+    from anivoice.config import Settings
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    from anivoice.errors import AnivoiceError, InvalidParameter
+
+    arguments = build_parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except InvalidParameter as error:
+        print(f"anivoice: {error}", file=sys.stderr)
+        return 2
+    except AnivoiceError as error:
+        print(f"anivoice: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(prog="anivoice", description="Voice-changer server for RVC models.")
+    parser.add_argument("--version", action="version", version=f"anivoice {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_serve(commands)
+    _add_convert(commands)
+    _add_voices(commands)
+    _add_fetch(commands)
+    _add_bench(commands)
+    _add_doctor(commands)
+    return parser
+
+
+def _add_serve(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "serve",
+        help="start the server",
+        description="Start the server. Every option is also an environment variable: --max-upload-mb is "
+        "ANIVOICE_MAX_UPLOAD_MB; a .env file works, too. Conversion defaults: MODEL_NAME, PITCH_CHANGE, "
+        "VOLUME_ENVELOPE, INDEX_RATE, PITCH_EXTRACTION_ALGO.",
+    )
+    parser.add_argument("--host", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", help="port to listen on (8000), 0 for any free one")
+    parser.add_argument("--api-key", help="demand this key as a bearer token")
+    parser.add_argument("--allowed-origins", help="web origins whose pages may call the server, comma-separated")
+    _add_device_options(parser)
+    parser.add_argument("--max-upload-mb", help="largest upload in MiB (512)")
+    parser.add_argument("--max-audio-seconds", help="longest recording that is converted (14400)")
+    parser.add_argument("--max-concurrent-conversions", help="file conversions at once (4)")
+    parser.add_argument("--max-waiting-conversions", help="file conversions that may wait in line (32)")
+    parser.add_argument("--max-sessions", help="streaming sessions at once (256)")
+    parser.add_argument("--session-ttl-seconds", help="an unused session expires after this time (300)")
+    parser.add_argument("--voice-cache-mb", help="memory for loaded voices (2048)")
+    parser.add_argument("--workers", help="threads that decode, encode and load files (4)")
+    parser.add_argument("--log-level", help="debug, info, warning or error (info)")
+    parser.set_defaults(run=_serve)
+
+
+def _add_convert(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="convert files without a server",
+        description="Convert one audio file, or all audio files of a folder (with its subfolders) into another folder.",
+    )
+    parser.add_argument("input", type=Path, metavar="IN", help="audio file or folder")
+    parser.add_argument("output", type=Path, metavar="OUT", help="audio file (wav, flac, ogg, mp3) or folder")
+    _add_device_options(parser)
+    parser.add_argument("--model-name", help="voice (default: MODEL_NAME, else the only one)")
+    parser.add_argument("--pitch-change", help="semitones, -36..36")
+    parser.add_argument("--volume-envelope", help="0 follows the input's loudness, 1 keeps the voice's own")
+    parser.add_argument("--index-rate", help="share of retrieved features, 0..1")
+    parser.add_argument("--pitch-extraction-algo", help="pitch method, or hybrid[a+b]")
+    parser.add_argument("--f0-method-weight", help="weight of b in hybrid[a+b], 0..1")
+    parser.add_argument("--protect", help="protection of unvoiced consonants, 0..0.5")
+    parser.add_argument("--formant-shift", help="semitones, -12..12")
+    parser.add_argument("--speaker-id", help="speaker of a multi-speaker voice")
+    parser.add_argument("--seed", help="fixes all noise")
+    parser.add_argument("--unvoiced-f0", help="zero or interpolate (default: what the voice says)")
+    parser.add_argument("--output-format", help="wav, flac, ogg or mp3 (default: OUT's ending; wav for folders)")
+    parser.add_argument("--output-sample-rate", type=int, help="Hz (default: the voice's)")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.set_defaults(run=_convert)
+
+
+def _add_voices(commands: Commands) -> None:
+    parser = commands.add_parser("voices", help="list the voices and what is wrong with them")
+    parser.add_argument("--weights-dir", help="folder of the voices (weights)")
+    parser.add_argument("--json", action="store_true", help="machine-readable")
+    parser.set_defaults(run=_voices)
+
+
+def _add_fetch(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "fetch",
+        help="download the shared networks",
+        description="Download shared networks from Hugging Face (or the mirror named by HF_ENDPOINT). Without names: "
+        "the content encoder and rmvpe.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch; --list shows the names")
+    parser.add_argument("--list", action="store_true", help="show what can be fetched and what is there")
+    parser.add_argument("--force", action="store_true", help="fetch again what is there")
+    parser.add_argument("--weights-dir", help="where to put it (weights)")
+    parser.set_defaults(run=_fetch)
+
+
+def _add_bench(commands: Commands) -> None:
+    parser = commands.add_parser("bench", help="measure speed")
+    benchmarks = parser.add_subparsers(metavar="BENCHMARK", required=True)
+    convert = benchmarks.add_parser(
+        "convert",
+        help="file conversion through full-size networks with random weights",
+        description="Times every stage of a file conversion, and the straightforward eager form beside it.",
+    )
+    convert.add_argument("--synthetic", default="v2-48k", help="v1-32k, v1-40k, v1-48k, v2-32k, v2-40k or v2-48k")
+    convert.add_argument("--seconds", type=float, default=10.0, help="length of the audio (10)")
+    convert.add_argument("--pitch-extraction-algo", default="rmvpe", help="pitch method (rmvpe, random weights)")
+    convert.add_argument("--repeat", type=int, default=3, help="pairs of runs; medians are shown (3)")
+    convert.add_argument("--no-baseline", action="store_true", help="do not time the straightforward form")
+    convert.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, - for standard output")
+    _add_device_options(convert, weights=False)
+    convert.set_defaults(run=_bench_convert)
+
+
+def _add_doctor(commands: Commands) -> None:
+    parser = commands.add_parser("doctor", help="say what is installed, found, missing, slow")
+    parser.add_argument("--json", action="store_true", help="machine-readable")
+    parser.add_argument("--host", help="address to check (127.0.0.1)")
+    parser.add_argument("--port", help="port to check (8000)")
+    _add_device_options(parser)
+    parser.set_defaults(run=_doctor)
+
+
+def _add_device_options(parser: argparse.ArgumentParser, weights: bool = True) -> None:
+    if weights:
+        parser.add_argument("--weights-dir", help="folder of voices and shared networks (weights)")
+    parser.add_argument("--device", help="auto, cpu, cuda or mps (auto)")
+    parser.add_argument("--gpu-index", help="which GPU, when there are several")
+    parser.add_argument("--precision", help="auto, fp16 or fp32 (auto: fp16 on CUDA)")
+    parser.add_argument("--threads", help="CPU threads of the networks")
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from anivoice.config import configure_process, load_default_parameters
+
+    configure_process()
+    settings = _settings(arguments)
+    defaults = load_default_parameters()
+    from anivoice.server.app import serve
+
+    return serve(settings, defaults)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from anivoice.config import configure_process, load_default_parameters
+    from anivoice.parameters import ConversionParameters
+
+    configure_process()
+    given = {name: getattr(arguments, name) for name in ConversionParameters.model_fields}
+    parameters = ConversionParameters.parse(
+        {name: value for name, value in given.items() if value is not None}, load_default_parameters()
+    )
+    from anivoice.convert_command import convert_paths
+
+    return convert_paths(
+        _settings(arguments),
+        parameters,
+        arguments.input,
+        arguments.output,
+        arguments.output_format,
+        arguments.output_sample_rate,
+        arguments.overwrite,
+        arguments.quiet,
+    )
+
+
+def _voices(arguments: argparse.Namespace) -> int:
+    from anivoice.voices_command import show_voices
+
+    return show_voices(_settings(arguments).weights_dir, arguments.json, sys.stdout)
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from anivoice.fetch import run_fetch
+
+    return run_fetch(arguments.names, _settings(arguments).weights_dir, arguments.force, arguments.list, sys.stdout)
+
+
+def _bench_convert(arguments: argparse.Namespace) -> int:
+    from anivoice.config import configure_process
+
+    configure_process()
+    settings = _settings(arguments)
+    from anivoice.bench.convert import run_bench_convert
+
+    return run_bench_convert(
+        settings,
+        arguments.synthetic,
+        arguments.seconds,
+        arguments.pitch_extraction_algo,
+        arguments.repeat,
+        not arguments.no_baseline,
+        arguments.json,
+    )
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from anivoice.config import configure_process
+    from anivoice.doctor import run_doctor
+
+    configure_process()
+    settings = _settings(arguments)
+    return run_doctor(
+        settings.weights_dir,
+        arguments.json,
+        settings.host,
+        settings.port,
+        sys.stdout,
+        gpu_index=settings.gpu_index,
+        device=settings.device,
+    )
+
+
+def _settings(arguments: argparse.Namespace) -> "Settings":
+    """Settings with the options that this command knows."""
+    from anivoice.config import Settings, load_settings
+
+    return load_settings({name: getattr(arguments, name, None) for name in Settings.model_fields})

@@ -1,0 +1,33 @@
+"""The engine with everything it works with, built from the settings: the same for the server and the command line."""
+
+from dataclasses import dataclass
+
+from anivoice.config import Settings
+from anivoice.engine.devices import choose_device, num_usable_cores
+from anivoice.engine.engine import Engine
+from anivoice.engine.runner import TorchRunner, choose_dtype
+from anivoice.voices import VoiceCache, VoiceLibrary
+
+MEBIBYTE = 2**20
+MAX_DEFAULT_THREADS = 8
+
+
+@dataclass(frozen=True)
+class EngineRoom:
+    """One device's engine, not yet started, and the voices it plays."""
+
+    engine: Engine
+    runner: TorchRunner
+    library: VoiceLibrary
+    voices: VoiceCache
+
+
+def build_engine_room(settings: Settings) -> EngineRoom:
+    """Raises InvalidParameter when the chosen device does not exist."""
+    device = choose_device(settings.gpu_index, settings.device)
+    library = VoiceLibrary(settings.weights_dir)
+    voices = VoiceCache(library, settings.voice_cache_mb * MEBIBYTE)
+    num_threads = settings.threads or min(num_usable_cores(), MAX_DEFAULT_THREADS)
+    dtype = choose_dtype(device, settings.precision)
+    runner = TorchRunner(device, dtype, settings.weights_dir, num_threads, voices.evict_idle)
+    return EngineRoom(Engine(runner), runner, library, voices)
