@@ -13,7 +13,8 @@ from anivoice.models.crepe import NUM_BINS, Crepe, bins_to_hz, frequency_to_bin
 MIN_HZ = 50.0
 MAX_HZ = 1100.0
 FRAMES_PER_SEARCH = 512
-FRAMES_PER_BATCH = 64
+CPU_FRAMES_PER_BATCH = 16
+GPU_FRAMES_PER_BATCH = 128
 MAX_BIN_STEP = 12
 FILTER_FRAMES = 3
 MIN_PERIODICITY = 0.1
@@ -38,7 +39,9 @@ class CrepePitch:
     @torch.no_grad()
     def raw_contour(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """`[T]` -> f0 in Hz and periodicity 0..1, both `[T//160 + 1]`, before the filters."""
-        activations = self.network.activations(samples, FRAMES_PER_BATCH)
+        # On a CPU few frames at once, so that a layer's values stay in the cache.
+        frames_per_batch = CPU_FRAMES_PER_BATCH if samples.device.type == "cpu" else GPU_FRAMES_PER_BATCH
+        activations = self.network.activations(samples, frames_per_batch)
         lowest, highest = int(frequency_to_bin(MIN_HZ)), int(np.ceil(frequency_to_bin(MAX_HZ)))
         activations[:, :lowest] = -torch.inf
         activations[:, highest:] = -torch.inf
