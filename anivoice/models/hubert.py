@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from anivoice.errors import InvalidModelFile
+from anivoice.models.hubert_features import FeatureExtractor
 from anivoice.models.voice_config import Version
 
 # The encoder layer whose output v1 voices were trained on (SPEC 4).
@@ -49,37 +50,6 @@ class HubertConfig:
                 f"and it has {self.num_layers} layers and {'no' if self.proj_size is None else 'a'} projection."
             )
         return self.proj_size
-
-
-class ConvLayer(nn.Module):
-    """One layer of the feature extractor: convolution without bias, in the first layer a norm over time, GELU."""
-
-    def __init__(self, num_in: int, num_out: int, kernel: int, stride: int, *, has_norm: bool) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(num_in, num_out, kernel, stride, bias=False)
-        self.layer_norm = nn.GroupNorm(num_out, num_out, eps=1e-5) if has_norm else None
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, C, T] -> [B, C', T']."""
-        x = self.conv(x)
-        return F.gelu(x if self.layer_norm is None else self.layer_norm(x))
-
-
-class FeatureExtractor(nn.Module):
-    """The convolutions from samples to 50 frames per second."""
-
-    def __init__(self, config: HubertConfig) -> None:
-        super().__init__()
-        num_in = (1, *config.conv_dims)
-        layers = zip(num_in, config.conv_dims, config.conv_kernels, config.conv_strides, strict=False)
-        self.conv_layers = nn.ModuleList(ConvLayer(*sizes, has_norm=i == 0) for i, sizes in enumerate(layers))
-
-    def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        """[B, T] -> [B, C, N]."""
-        x = samples[:, None]
-        for layer in self.conv_layers:
-            x = layer(x)
-        return x
 
 
 class FeatureProjection(nn.Module):
@@ -187,7 +157,7 @@ class HubertModel(nn.Module):
     def __init__(self, config: HubertConfig) -> None:
         super().__init__()
         self.config = config
-        self.feature_extractor = FeatureExtractor(config)
+        self.feature_extractor = FeatureExtractor(config.conv_dims, config.conv_kernels, config.conv_strides)
         self.feature_projection = FeatureProjection(config)
         self.encoder = Encoder(config)
         self.final_proj = None if config.proj_size is None else nn.Linear(config.hidden_size, config.proj_size)

@@ -77,6 +77,9 @@ def values_from_config(config: VoiceConfig) -> list[object]:
 def check_config(config: VoiceConfig) -> None:
     """Raises ValueError if the values of `config` contradict each other or are no network's that could be built."""
     rates, kernels = config.upsample_rates, config.upsample_kernel_sizes
+    sizes = (config.inter_channels, config.hidden_channels, config.filter_channels, config.num_heads, config.num_layers)
+    if min(*sizes, config.kernel_size, config.gin_channels, *rates, *kernels, *config.resblock_kernel_sizes) < 1:
+        raise ValueError("its config is wrong: a size is zero")
     faults: Mapping[str, bool] = {
         "inter_channels is not even": config.inter_channels % 2 != 0,
         "hidden_channels is not a multiple of n_heads": config.hidden_channels % config.num_heads != 0,

@@ -5,8 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-from anivoice.models.checkpoints.voice_layout import Shape, count_numbered
 from anivoice.models.checkpoints.voice_config_values import MAX_LAYERS, MAX_STAGES
+from anivoice.models.checkpoints.voice_layout import Shape, count_numbered
 from anivoice.models.voice_config import CONTENT_DIM, Version, VoiceConfig
 
 # First upsampling kernel -> first rate.
@@ -83,13 +83,22 @@ def _residual_blocks(
     if is_mrf:
         pattern = "dec.mrfs.0.{}.layers.0.conv1.weight"
         num_kernels = count_numbered(shapes, pattern, MAX_STAGES)
+        _check_num_convs(shapes, "dec.mrfs.0.0.layers.{}.conv1.weight", "1")
         return "1", tuple(_shape(shapes, pattern.format(index), 3)[2] for index in range(num_kernels))
     resblock: Literal["1", "2"] = "1" if "dec.resblocks.0.convs1.0.weight" in shapes else "2"
     pattern = "dec.resblocks.{}.convs1.0.weight" if resblock == "1" else "dec.resblocks.{}.convs.0.weight"
     num_blocks = count_numbered(shapes, pattern, MAX_STAGES * MAX_STAGES)
     if num_stages == 0 or num_blocks == 0 or num_blocks % num_stages:
         raise ValueError(f"it holds no known decoder: {num_blocks} residual blocks in {num_stages} stages")
+    _check_num_convs(shapes, pattern.format(0).replace("0.weight", "{}.weight"), resblock)
     return resblock, tuple(_shape(shapes, pattern.format(i), 3)[2] for i in range(num_blocks // num_stages))
+
+
+def _check_num_convs(shapes: Mapping[str, Shape], pattern: str, resblock: Literal["1", "2"]) -> None:
+    """Dilations are not in the file; only blocks of the usual size can be taken to have the usual ones."""
+    num_convs = count_numbered(shapes, pattern, MAX_STAGES)
+    if num_convs != len(_DILATIONS[resblock]):
+        raise ValueError(f"its residual blocks have {num_convs} steps, and nothing tells their dilations")
 
 
 def _rates(shapes: Mapping[str, Shape], kernels: Shape, sample_rate_hz: int | None) -> tuple[int, ...]:
