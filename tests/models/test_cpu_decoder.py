@@ -1,0 +1,121 @@
+"""The tiled decoder gives the waveform of the plain one."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from anivoice.models.cpu_decoder import CpuDecoder, Decoder, Tuning
+from anivoice.models.nsf_hifigan import MrfHifiGan, NsfHifiGan
+from anivoice.models.voice_config import VoiceConfig
+
+SMALL_TILES = Tuning(segment_rows=70, segments_width=32, min_direct_products=40)
+
+
+def config_of(rates: tuple[int, ...], kernels: tuple[int, ...], *, has_f0: bool, resblock: str) -> VoiceConfig:
+    return VoiceConfig(
+        version="v2",
+        has_f0=has_f0,
+        inter_channels=6,
+        hidden_channels=8,
+        filter_channels=8,
+        num_heads=2,
+        num_layers=1,
+        kernel_size=3,
+        resblock="1" if resblock == "1" else "2",
+        resblock_kernel_sizes=kernels,
+        resblock_dilation_sizes=tuple((1, 3, 5) if resblock == "1" else (1, 3) for _ in kernels),
+        upsample_rates=rates,
+        upsample_initial_channel=2 ** (len(rates) + 2),
+        upsample_kernel_sizes=tuple(2 * rate for rate in rates),
+        num_speakers=1,
+        gin_channels=5,
+        sample_rate_hz=100 * math.prod(rates),
+    )
+
+
+def decoder_of(config: VoiceConfig, seed: int, *, mrf: bool = False) -> Decoder:
+    """Random weights that keep the level of the signal through all layers."""
+    torch.manual_seed(seed)
+    decoder = MrfHifiGan(config) if mrf else NsfHifiGan(config)
+    for module in decoder.modules():
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+            fan_in = module.weight[0].numel() if isinstance(module, nn.Conv1d) else 2 * module.in_channels
+            nn.init.normal_(module.weight, std=0.7 / math.sqrt(fan_in))
+            if module.bias is not None:
+                nn.init.normal_(module.bias, std=0.1)
+    return decoder.eval()
+
+
+def inputs_of(config: VoiceConfig, batch: int, num_frames: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    source = torch.randn(batch, 1, num_frames * config.frame_samples) if config.has_f0 else None
+    return torch.randn(batch, config.inter_channels, num_frames), torch.randn(batch, config.gin_channels, 1), source
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rates=st.lists(st.sampled_from([2, 3, 4, 5, 10]), min_size=2, max_size=5).filter(lambda r: math.prod(r) <= 120),
+    kernels=st.lists(st.sampled_from([3, 5, 7, 11]), min_size=1, max_size=3),
+    has_f0=st.booleans(),
+    resblock=st.sampled_from(["1", "2"]),
+    mrf=st.booleans(),
+    batch=st.integers(1, 2),
+    num_frames=st.integers(1, 40),
+    small_tiles=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+@torch.inference_mode()
+def test_equals_the_plain_decoder(
+    rates: list[int],
+    kernels: list[int],
+    has_f0: bool,
+    resblock: str,
+    mrf: bool,
+    batch: int,
+    num_frames: int,
+    small_tiles: bool,
+    seed: int,
+) -> None:
+    config = config_of(tuple(rates), tuple(kernels), has_f0=has_f0 or mrf, resblock=resblock)
+    decoder = decoder_of(config, seed, mrf=mrf)
+    inputs = inputs_of(config, batch, num_frames)
+    expected = decoder(*inputs)
+    waveform = CpuDecoder(decoder, SMALL_TILES if small_tiles else None)(*inputs)
+    assert waveform.shape == expected.shape == (batch, num_frames * config.frame_samples)
+    torch.testing.assert_close(waveform, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+@torch.inference_mode()
+def test_tiles_come_one_by_one_and_join_to_the_waveform() -> None:
+    config = config_of((10, 4), (3, 7, 11), has_f0=True, resblock="1")
+    decoder = decoder_of(config, 3)
+    inputs = inputs_of(config, 2, 500)
+    pieces = list(CpuDecoder(decoder, SMALL_TILES).decode_tiles(*inputs))
+    assert len(pieces) > 3
+    assert all(piece.shape[0] == 2 for piece in pieces)
+    torch.testing.assert_close(torch.cat(pieces, 1), decoder(*inputs), rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_tiles_may_be_abandoned_and_interleaved() -> None:
+    config = config_of((10, 4), (3, 7), has_f0=True, resblock="1")
+    decoder = decoder_of(config, 4)
+    fast = CpuDecoder(decoder, SMALL_TILES)
+    inputs, others = inputs_of(config, 1, 300), inputs_of(config, 1, 300)
+    next(fast.decode_tiles(*others))
+    interleaved = [pair[0] for pair in zip(fast.decode_tiles(*inputs), fast.decode_tiles(*others), strict=True)]
+    torch.testing.assert_close(torch.cat(interleaved, 1), decoder(*inputs), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 7, 300])
+@torch.inference_mode()
+def test_the_usual_tuning_on_the_usual_kernels(num_frames: int) -> None:
+    config = config_of((12, 10, 2, 2), (3, 7, 11), has_f0=True, resblock="1")
+    decoder = decoder_of(config, 5)
+    inputs = inputs_of(config, 1, num_frames)
+    torch.testing.assert_close(
+        CpuDecoder(decoder, Tuning(min_direct_products=0))(*inputs), decoder(*inputs), rtol=0, atol=1e-5
+    )
