@@ -4,7 +4,12 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress as ProgressBars
+from rich.progress import TaskID
 
 from anivoice.audio.files import OutputFormat, check_output
 from anivoice.config import Settings
@@ -76,9 +81,6 @@ def _convert_all(
     max_seconds: float,
     quiet: bool,
 ) -> int:
-    from rich.console import Console
-    from rich.progress import Progress as ProgressBars
-
     failed = 0
     with ProgressBars(console=Console(stderr=True), disable=quiet) as bars:
         for source, target, fmt in pairs:
@@ -86,7 +88,7 @@ def _convert_all(
             check_output(fmt, output_rate_hz or task.voice.config.sample_rate_hz)
             one = replace(task, output_format=fmt, output_rate_hz=output_rate_hz, max_seconds=max_seconds)
             try:
-                _convert_one(room, one, source, target, lambda done, bar=bar: bars.update(bar, completed=done))
+                _convert_one(room, one, source, target, partial(_show, bars, bar))
             except AnivoiceError as error:
                 failed += 1
                 print(f"{source}: {error}", file=sys.stderr)
@@ -95,15 +97,19 @@ def _convert_all(
     return int(failed > 0)
 
 
+def _show(bars: ProgressBars, bar: TaskID, done: float) -> None:
+    bars.update(bar, completed=done)
+
+
 def _convert_one(room: EngineRoom, task: ConversionTask, source: Path, target: Path, progress: Progress) -> None:
     """Writes beside the target first, so that an interrupted conversion leaves no half file under its name."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
     job = Job()
     try:
-        with source.open("rb") as read, partial.open("wb+") as write:
+        with source.open("rb") as read, unfinished.open("wb+") as write:
             convert_file(room.engine, task, read, write, job, progress)
-        partial.replace(target)
+        unfinished.replace(target)
     finally:
         job.cancel()
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)

@@ -81,4 +81,4 @@ class Unavailable(AnivoiceError):
 
 
 class MissingAsset(Unavailable):
-    """A shared network (content encoder, rmvpe, ...) is not installed; the message names the command that fetches it."""
+    """A shared network (content encoder, rmvpe, ...) is not installed; the message says how to get it."""

@@ -55,12 +55,12 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class ConversionTask:
-    """What a file conversion needs beside the audio. `pitch_algo` and `seed` are settled, not optional any more."""
+    """What a file conversion needs beside the audio, nothing left open. `seed` None means no noise at all."""
 
     voice: Voice
     parameters: ConversionParameters
     pitch_algo: str
-    seed: int
+    seed: int | None
     output_format: OutputFormat = "wav"
     output_rate_hz: int | None = None
     max_seconds: float = 4 * 3600
@@ -83,7 +83,7 @@ def settle(voice: Voice, parameters: ConversionParameters, pitch: PitchExtractor
     num_speakers = voice.config.num_speakers
     if parameters.speaker_id >= num_speakers:
         raise InvalidParameter(
-            f"speaker_id: voice {voice.name} has {num_speakers} speakers, numbered from 0; {parameters.speaker_id} is none"
+            f"speaker_id: voice {voice.name} has {num_speakers} speakers, numbered from 0, not {parameters.speaker_id}"
         )
     algo = "none"
     if voice.config.has_f0:
@@ -151,13 +151,30 @@ def convert_recording(
         f0_hz = finish_contour(raw, task.unvoiced_f0, task.parameters.pitch_change)
     segments = plan_exact(len(recording), find_cuts(recording, profile), profile)
     phases = source_phases(f0_hz, segments, task.voice.config.sample_rate_hz, profile)
+    pieces = convert_segments(engine, task, recording, segments, f0_hz, phases, job, profile)
+    for number, piece in enumerate(pieces, 1):
+        progress(number / len(segments))
+        yield piece
+
+
+def convert_segments(
+    engine: Engine,
+    task: ConversionTask,
+    recording: Source,
+    segments: list[Segment],
+    f0_hz: NDArray[np.float64] | None,
+    phases: list[float],
+    job: Job,
+    profile: Profile,
+) -> Iterator[NDArray[np.float32]]:
+    """The waveform of each segment in turn. With `plan_reference`, phases of 0 and no seed this is what the reference
+    computes, sample for sample; with `plan_exact` and `source_phases` the joints are continuous and nothing is missing.
+    """
     requests = (
         segment_request(task.voice, task.options, recording, segment, f0_hz, profile, phase, task.seed)
         for segment, phase in zip(segments, phases, strict=True)
     )
-    for number, piece in enumerate(_in_order(engine, requests, job), 1):
-        progress(number / len(segments))
-        yield piece
+    return _in_order(engine, requests, job)
 
 
 def segment_request(

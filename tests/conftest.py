@@ -10,13 +10,13 @@ import lzma
 from pathlib import Path
 
 import pytest
+from conformance import vectors_dir
 
 
 @pytest.fixture(scope="session")
 def conformance_dir() -> Path:
     """The golden vectors: tests/data/conformance, or another directory of the same form."""
-    override = os.environ.get("ANIVOICE_CONFORMANCE_DIR")
-    return Path(override) if override else Path(__file__).parent / "data" / "conformance"
+    return vectors_dir()
 
 
 @pytest.fixture(scope="session")

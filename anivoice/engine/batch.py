@@ -79,5 +79,5 @@ class Work:
     job: Job
     future: "Future[Any]"
     deadline_s: float | None = None
-    steps: Iterator[None] | None = None
+    steps: Iterator[str] | None = None
     retried: bool = False

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any, Protocol
@@ -20,8 +21,10 @@ class Runner(Protocol):
     def open(self) -> None:
         """Prepare the thread."""
 
-    def steps(self, request: Request) -> Generator[None, None, object]:
-        """Does the request; yields wherever other work may be done in between; returns the result."""
+    def steps(self, request: Request) -> Generator[str, None, object]:
+        """Does the request. Wherever other work may come in between it yields the name of the stage that it has just
+        done; it returns the result.
+        """
 
     def free_memory(self) -> bool:
         """After running out of device memory: drop what is idle. True if it is worth trying again."""
@@ -42,6 +45,8 @@ class Engine:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="anivoice-engine", daemon=True)
         self.busy_s = 0.0
+        self.stage_s: Counter[str] = Counter()
+        """Seconds spent by stage; what precedes a result's return is "result"."""
 
     def start(self) -> None:
         self._thread.start()
@@ -78,10 +83,11 @@ class Engine:
         self._runner.open()
         while (work := self._wait_for_work()) is not None:
             started = self._clock()
-            done = self._step(work)
+            stage, done = self._step(work)
             seconds = self._clock() - started
             with self._changed:
                 self.busy_s += seconds
+                self.stage_s[stage] += seconds
                 self._scheduler.account(work, seconds)
                 if done:
                     self._scheduler.remove(work)
@@ -95,21 +101,22 @@ class Engine:
                 self._changed.wait()
         return None
 
-    def _step(self, work: Work) -> bool:
-        """One step of `work`. True when it is over, well or badly: a failure ends this one request and nothing else."""
+    def _step(self, work: Work) -> tuple[str, bool]:
+        """One step of `work`: its stage, and whether it is over, well or badly. A failure ends only this request."""
         if work.job.cancelled.is_set():
             _fail(work, Cancelled("the caller went away"))
-            return True
+            return "cancelled", True
         try:
             if work.steps is None:
+                if not work.retried and not work.future.set_running_or_notify_cancel():
+                    return "cancelled", True
                 work.steps = self._runner.steps(work.request)
-            next(work.steps)
+            return next(work.steps), False
         except StopIteration as end:
             work.future.set_result(end.value)
-            return True
+            return "result", True
         except Exception as error:
-            return self._failed(work, error)
-        return False
+            return "failed", self._failed(work, error)
 
     def _failed(self, work: Work, error: Exception) -> bool:
         if self._runner.is_out_of_memory(error):

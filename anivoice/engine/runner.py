@@ -37,18 +37,18 @@ class TorchRunner:
             torch.set_num_threads(self.num_threads)
         torch.set_flush_denormal(True)
 
-    def steps(self, request: Request) -> Generator[None, None, object]:
+    def steps(self, request: Request) -> Generator[str, None, object]:
         steps = self._begin(request)
         while True:
             # Entered anew for every step: inference mode belongs to the thread, and the engine interleaves requests.
             with torch.inference_mode():
                 try:
-                    next(steps)
+                    stage = next(steps)
                 except StopIteration as end:
                     return end.value
-            yield
+            yield stage
 
-    def _begin(self, request: Request) -> Generator[None, None, object]:
+    def _begin(self, request: Request) -> Generator[str, None, object]:
         match request:
             case PitchRequest():
                 return self._pitch_steps(request)
@@ -57,14 +57,14 @@ class TorchRunner:
             case WarmRequest():
                 return self._warm_steps(request)
 
-    def _pitch_steps(self, request: PitchRequest) -> Generator[None, None, object]:
-        samples = torch.from_numpy(request.samples)
-        yield
-        return self.pitch.estimate(samples, request.algo, request.f0_method_weight).cpu().numpy()
+    def _pitch_steps(self, request: PitchRequest) -> Generator[str, None, object]:
+        f0_hz = self.pitch.estimate(torch.from_numpy(request.samples), request.algo, request.f0_method_weight)
+        yield "pitch"
+        return f0_hz.cpu().numpy()
 
-    def _segment_steps(self, request: SegmentRequest) -> Generator[None, None, object]:
+    def _segment_steps(self, request: SegmentRequest) -> Generator[str, None, object]:
         converter = self.placed(request.voice)
-        yield
+        yield "placing"
         excitation = Excitation(
             None if request.f0_hz is None else torch.from_numpy(request.f0_hz),
             request.initial_phase,
@@ -75,9 +75,9 @@ class TorchRunner:
         waveform = yield from converter.steps(window, request.options)
         return waveform.cpu().numpy()
 
-    def _warm_steps(self, request: WarmRequest) -> Generator[None, None, object]:
+    def _warm_steps(self, request: WarmRequest) -> Generator[str, None, object]:
         self.placed(request.voice)
-        yield
+        yield "placing"
         if request.algo is not None:
             self.pitch.estimate(torch.zeros(1600), request.algo)
         return None

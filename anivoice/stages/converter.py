@@ -36,17 +36,17 @@ class Converter:
         self.synthesizer = synthesizer
         self.retriever = retriever
 
-    def steps(self, window: Window, options: ConversionOptions) -> Generator[None, None, Tensor]:
-        """Yields between pieces of work; returns the wanted frames' waveform `[num_frames * S]`, float32."""
+    def steps(self, window: Window, options: ConversionOptions) -> Generator[str, None, Tensor]:
+        """Yields the stage's name after each piece of work; returns the wanted frames' waveform `[num_frames * S]`."""
         content = self.encoder.encode(window.samples.unsqueeze(0), self.synthesizer.config.version)[0]
-        yield
+        yield "content"
         f0_hz = window.excitation.f0_hz
         num_frames = min(len(window.samples) // FRAME_SAMPLES, 2 * len(content))
         if f0_hz is not None:
             num_frames = min(num_frames, len(f0_hz))
             f0_hz = f0_hz[:num_frames]
         features = self._features(content, f0_hz, options)[:num_frames]
-        yield
+        yield "retrieval"
         return (
             yield from self.synthesizer.steps(
                 features,

@@ -53,8 +53,8 @@ class VoiceSynthesizer:
         num_frames: int,
         speaker_id: int = 0,
         formant_shift: float = 0.0,
-    ) -> Generator[None, None, Tensor]:
-        """Yields between pieces of work; returns the waveform `[num_frames * S]` of the frames from `first_frame` on.
+    ) -> Generator[str, None, Tensor]:
+        """Yields the stage's name after each piece of work; returns the waveform `[num_frames * S]` that is wanted.
 
         All frames of `features` `[P, F]` are context; only the wanted ones and what they depend on are decoded.
         """
@@ -68,11 +68,12 @@ class VoiceSynthesizer:
         coarse = self._coarse_pitch(excitation, stretched_samples)
         flow_start = flow_first_frame(start)
         prior = self.model.prior(features.to(self.dtype).unsqueeze(0), coarse, first_frame=flow_start)
-        yield
+        yield "prior"
         z = self.model.latent(prior, g, self._latent_noise(excitation, flow_start, P))
-        yield
+        yield "flow"
         z = z[:, :, start - flow_start : stop - flow_start]
         waveform = self._decode(z, g, excitation, start, stop, stretched_samples)
+        yield "decoder"
         S = self.config.frame_samples
         return waveform[(first_frame - start) * S :][: num_frames * S]
 

@@ -1,0 +1,35 @@
+"""Reading the golden vectors: what tests share, and need before fixtures exist."""
+
+import json
+import os
+from pathlib import Path
+
+from anivoice.models.checkpoints.content_file import load_content_encoder_state
+from anivoice.models.checkpoints.index_file import read_index_file
+from anivoice.models.checkpoints.voice_file import load_voice_file
+from anivoice.models.hubert import build_hubert
+from anivoice.models.vits import build_synthesizer
+from anivoice.voices import SharedEncoder, Voice, VoiceFiles
+
+
+def vectors_dir() -> Path:
+    """tests/data/conformance, or another directory of the same form named by ANIVOICE_CONFORMANCE_DIR."""
+    override = os.environ.get("ANIVOICE_CONFORMANCE_DIR")
+    return Path(override) if override else Path(__file__).parent / "data" / "conformance"
+
+
+def cases_with_settings(kind: str) -> list[str]:
+    """Cases in `kind` (pipeline, realtime) that run a whole model."""
+    files = sorted((vectors_dir() / kind).glob("*.json"))
+    return [path.stem for path in files if "settings" in json.loads(path.read_text())]
+
+
+def load_voice(folder: Path, settings: dict, h768_dir: Path) -> Voice:
+    """The voice that a case's settings name."""
+    path = folder / "synth" / settings["model"]
+    checkpoint = load_voice_file(path)
+    hubert_dir = h768_dir if settings["hubert"].startswith("h768") else folder / "hubert" / "tiny12_hf_safetensors"
+    encoder = SharedEncoder(hubert_dir, (), build_hubert(*load_content_encoder_state(hubert_dir)))
+    index = read_index_file(folder / "retrieval" / settings["index"]) if settings["index"] else None
+    model = build_synthesizer(checkpoint.config, checkpoint.state)
+    return Voice(VoiceFiles(path.stem, path, None, None), (), checkpoint.config, "zero", model, encoder, index)
