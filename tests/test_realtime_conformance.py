@@ -130,7 +130,8 @@ class ReferenceStream:
         g = model.speaker(torch.tensor([0]))
         first = flow_first_frame(skip)
         z = model.latent(model.prior(features.unsqueeze(0), coarse, first_frame=first), g)
-        y = model.decode(z[:, :, skip - first :][:, :, :length], g, f0, num_resized_frames=resized)
+        z, source = model.decoder_input(z[:, :, skip - first :][:, :, :length], f0, num_resized_frames=resized)
+        y = model.dec(z, g, source)
         rate, target = math.floor(factor * self.s["tgt_sr"] / 100), self.s["tgt_sr"] // 100
         if rate != target:
             y = resample(y[:, : length * rate], rate, target)

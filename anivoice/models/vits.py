@@ -64,7 +64,7 @@ class TextEncoder(nn.Module):
 
 
 class Synthesizer(nn.Module):
-    """The whole network of one voice. `latent` and `decode` are its two halves; `forward` joins them."""
+    """The whole network of one voice. `forward` joins its parts: `prior`, `latent`, `decoder_input` and `dec`."""
 
     def __init__(self, config: VoiceConfig) -> None:
         super().__init__()
@@ -98,30 +98,28 @@ class Synthesizer(nn.Module):
         z = self.flow.reverse(prior.sample(noise), prior.mask, g)
         return masked(z, prior.mask)
 
-    def decode(
+    def decoder_input(
         self,
         z: Tensor,
-        g: Tensor,
         f0_hz: Tensor | None = None,
         initial_phase: Tensor | None = None,
         source_noise: Tensor | None = None,
         num_resized_frames: int | None = None,
         stretch: float | None = None,
-    ) -> Tensor:
-        """Latent frames -> waveform `[B, T * S]`.
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the decoder takes: the latent `[B, C, T]` and the harmonic source `[B, 1, T * S]` (voices with f0).
 
-        `f0_hz` `[B, T]` (voices with f0), `initial_phase` `[B]` cycles, `source_noise` standard normal `[B, T * S]`.
-        With `num_resized_frames` latent and source are stretched to that many frames, and so is the waveform: brought
-        back to its old duration by resampling, it has the same pitch and moved formants (SPEC 2.5). The factor is
-        `num_resized_frames / T`, or `stretch` where it must not be rounded to whole frames.
+        `f0_hz` `[B, T]`, `initial_phase` `[B]` cycles, `source_noise` standard normal `[B, T * S]`.
+        With `num_resized_frames` latent and source are stretched to that many frames, and so will be the waveform:
+        brought back to its old duration by resampling, it has the same pitch and moved formants (SPEC 2.5). The factor
+        is `num_resized_frames / T`, or `stretch` where it must not be rounded to whole frames.
         """
         source = None if f0_hz is None else self.dec.m_source(f0_hz, initial_phase, source_noise)
         if num_resized_frames is not None:
             if source is not None:
                 source = stretch_linear(source, num_resized_frames * self.config.frame_samples, stretch)
             z = stretch_linear(z, num_resized_frames, stretch)
-        waveform: Tensor = self.dec(z, g, source)
-        return waveform
+        return z, source
 
     def forward(
         self,
@@ -136,7 +134,9 @@ class Synthesizer(nn.Module):
         """All frames at once: `[B, T, F]` -> `[B, T * S]`."""
         g = self.speaker(speaker_id)
         z = self.latent(self.prior(content, coarse_pitch, lengths), g, latent_noise)
-        return self.decode(z, g, f0_hz, source_noise=source_noise)
+        z, source = self.decoder_input(z, f0_hz, source_noise=source_noise)
+        waveform: Tensor = self.dec(z, g, source)
+        return waveform
 
 
 def stretch_linear(x: Tensor, num_out: int, stretch: float | None = None) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from anivoice.errors import InvalidParameter
+from anivoice.models.cpu_decoder import CpuDecoder
 from anivoice.models.sine_source import phase_after
 from anivoice.models.vits import Synthesizer, flow_first_frame
 from anivoice.stages.noise import PositionalNoise
@@ -43,6 +44,8 @@ class VoiceSynthesizer:
         self.config = model.config
         self.device = device
         self.dtype = dtype
+        is_exact = device.type == "cpu" and dtype == torch.float32
+        self.cpu_decoder = CpuDecoder(model.dec) if is_exact else None
         self.halo_frames = model.config.decoder_receptive_frames
 
     def steps(
@@ -72,8 +75,7 @@ class VoiceSynthesizer:
         z = self.model.latent(prior, g, self._latent_noise(excitation, flow_start, P))
         yield "flow"
         z = z[:, :, start - flow_start : stop - flow_start]
-        waveform = self._decode(z, g, excitation, start, stop, stretched_samples)
-        yield "decoder"
+        waveform = yield from self._decode(z, g, excitation, start, stop, stretched_samples)
         S = self.config.frame_samples
         return waveform[(first_frame - start) * S :][: num_frames * S]
 
@@ -90,18 +92,32 @@ class VoiceSynthesizer:
 
     def _decode(
         self, z: Tensor, g: Tensor, excitation: Excitation, start: int, stop: int, stretched_samples: int
-    ) -> Tensor:
+    ) -> Generator[str, None, Tensor]:
         """Waveform `[(stop - start) * S]` float32 of the latent `z` of the frames `start` to `stop`."""
         S = self.config.frame_samples
+        num_frames = stop - start
         f0, phase = self._source_input(excitation, start, stop)
         noise = self._source_noise(excitation, start, stop)
         if stretched_samples == S:
-            return self.model.decode(z, g, f0, phase, noise)[0].float()
-        num_frames = stop - start
+            z, source = self.model.decoder_input(z, f0, phase, noise)
+            return (yield from self._waveform(z, g, source))[0]
         stretch = stretched_samples / S
-        waveform = self.model.decode(z, g, f0, phase, noise, math.ceil(num_frames * stretch), stretch)
+        z, source = self.model.decoder_input(z, f0, phase, noise, math.ceil(num_frames * stretch), stretch)
+        waveform = yield from self._waveform(z, g, source)
         wanted = waveform[:, : num_frames * stretched_samples]
         return resample(wanted, stretched_samples, S)[0, : num_frames * S]
+
+    def _waveform(self, z: Tensor, g: Tensor, source: Tensor | None) -> Generator[str, None, Tensor]:
+        """`[B, T * S]` float32 by the decoder that suits the device; on the CPU in tiles."""
+        if self.cpu_decoder is None:
+            waveform: Tensor = self.model.dec(z, g, source)
+            yield "decoder"
+            return waveform.float()
+        tiles = []
+        for tile in self.cpu_decoder.decode_tiles(z, g, source):
+            tiles.append(tile)
+            yield "decoder"
+        return torch.cat(tiles, dim=1)
 
     def _speaker(self, speaker_id: int) -> Tensor:
         if speaker_id >= self.config.num_speakers:
