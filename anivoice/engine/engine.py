@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any, Protocol
@@ -45,7 +45,7 @@ class Engine:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="anivoice-engine", daemon=True)
         self.busy_s = 0.0
-        self.stage_s: Counter[str] = Counter()
+        self.stage_s: defaultdict[str, float] = defaultdict(float)
         """Seconds spent by stage; what precedes a result's return is "result"."""
 
     def start(self) -> None:

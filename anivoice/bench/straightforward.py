@@ -1,0 +1,67 @@
+"""The yardstick: the same conversion in the plainest form, everything eager, nothing folded, tiled or left out.
+
+It computes what the reference computes, in the way the reference does: whole padded windows through plain modules.
+"""
+
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anivoice.audio.files import to_int16
+from anivoice.audio.segmentation import FRAME_SAMPLES, REFERENCE_PROFILE, high_pass, read_reflected
+from anivoice.models.hubert import HubertModel
+from anivoice.models.rmvpe import Rmvpe
+from anivoice.models.voice_config import Version
+from anivoice.stages.pitch.contour import coarse_pitch
+from anivoice.stages.retrieval import repeat_frames
+from anivoice.voices import Voice
+
+V1_LAYER = 9
+
+
+@torch.inference_mode()
+def convert_straightforwardly(voice: Voice, rmvpe: Rmvpe, source: BinaryIO, destination: BinaryIO, noise: bool) -> None:
+    """A 16 kHz WAV of at most 40 s -> a WAV at the voice's rate."""
+    samples, _ = soundfile.read(source, dtype="float32")
+    pad = REFERENCE_PROFILE.pad_samples
+    padded = torch.from_numpy(
+        np.ascontiguousarray(read_reflected(high_pass(samples), -pad, len(samples) + pad), np.float32)
+    )
+    f0_hz = rmvpe.decode(rmvpe(padded.unsqueeze(0)))[:, : len(padded) // FRAME_SAMPLES].double()
+    content = _content(voice.encoder.model, padded, voice.config.version)
+    features = repeat_frames(content)[: f0_hz.shape[1]].unsqueeze(0)
+    waveform = _synthesize(voice, features, f0_hz[:, : features.shape[1]], noise)
+    trim = REFERENCE_PROFILE.pad_s * voice.config.sample_rate_hz
+    _write(waveform[trim : len(waveform) - trim].numpy(), destination, voice.config.sample_rate_hz)
+
+
+def _content(model: HubertModel, samples: Tensor, version: Version) -> Tensor:
+    x = samples[None, None]
+    for layer in model.feature_extractor.conv_layers:
+        x = layer(x)
+    num_layers = V1_LAYER if version == "v1" else model.config.num_layers
+    hidden: Tensor = model.encoder(model.feature_projection(x), num_layers)
+    if version == "v1" and model.final_proj is not None:
+        hidden = model.final_proj(hidden)
+    return hidden[0]
+
+
+def _synthesize(voice: Voice, features: Tensor, f0_hz: Tensor, noise: bool) -> Tensor:
+    model = voice.model
+    num_frames, num_samples = features.shape[1], features.shape[1] * voice.config.frame_samples
+    latent_noise = torch.randn(1, voice.config.inter_channels, num_frames) if noise else None
+    source_noise = torch.randn(1, num_samples) if noise else None
+    g = model.speaker(torch.zeros(1, dtype=torch.long))
+    z = model.latent(model.prior(features, coarse_pitch(f0_hz)), g, latent_noise)
+    z, source = model.decoder_input(z, f0_hz.float(), source_noise=source_noise)
+    waveform: Tensor = model.dec(z, g, source)
+    return waveform[0]
+
+
+def _write(samples: NDArray[np.float32], destination: BinaryIO, rate_hz: int) -> None:
+    peak = float(np.abs(samples).max()) / 0.99
+    soundfile.write(destination, to_int16(samples / np.float32(max(peak, 1.0))), rate_hz, "PCM_16", format="WAV")
