@@ -52,7 +52,15 @@ class Settings(BaseSettings):
     max_sessions: int = Field(256, ge=1, description="Streaming sessions at once.")
     session_ttl_seconds: float = Field(300, gt=0, description="An unused streaming session expires after this time.")
     voice_cache_mb: int = Field(2048, ge=1, description="Memory for loaded voices; the least recently used go first.")
-    workers: int = Field(4, ge=1, le=64, description="Threads that decode, encode and load files.")
+    max_stall_seconds: float = Field(
+        60, gt=0, description="An upload or a download without any progress for this long is given up."
+    )
+    workers: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="Threads that store uploads, read results and load files; conversions have their own.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
 
     @field_validator("gpu_index", mode="before")

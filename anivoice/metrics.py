@@ -1,0 +1,105 @@
+"""Every counter and histogram, and the reading of what other parts hold. One registry for each server, no globals."""
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+REQUEST_SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
+CONVERSION_SECONDS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600)
+REAL_TIME_FACTORS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 4, 8)
+LAG_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1)
+
+Outcome = Literal["done", "failed", "cancelled"]
+Reading = tuple[Literal["gauge", "counter"], str, str, Callable[[], float]]
+"""Kind, name without the prefix, help text, and how to read the present value (from any thread)."""
+
+
+class Metrics:
+    """What is counted as it happens. `watch` adds values that are read when somebody asks."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry(auto_describe=True)
+        self.requests = Counter(
+            "anivoice_http_requests", "Answered requests.", ("method", "route", "status"), registry=self.registry
+        )
+        self.request_seconds = Histogram(
+            "anivoice_http_request_seconds",
+            "Time from a request's header to the end of its answer.",
+            ("route",),
+            buckets=REQUEST_SECONDS,
+            registry=self.registry,
+        )
+        self.conversions = Counter(
+            "anivoice_conversions", "File conversions, by how they ended.", ("outcome",), registry=self.registry
+        )
+        for outcome in ("done", "failed", "cancelled"):
+            self.conversions.labels(outcome)
+        self.audio_seconds_in = Counter(
+            "anivoice_audio_seconds_in", "Seconds of audio that were converted.", registry=self.registry
+        )
+        self.audio_seconds_out = Counter(
+            "anivoice_audio_seconds_out", "Seconds of audio that came out.", registry=self.registry
+        )
+        self.conversion_seconds = Histogram(
+            "anivoice_conversion_seconds",
+            "Time of a file conversion, without upload and waiting.",
+            buckets=CONVERSION_SECONDS,
+            registry=self.registry,
+        )
+        self.real_time_factor = Histogram(
+            "anivoice_real_time_factor",
+            "Time of a file conversion over the length of its audio.",
+            buckets=REAL_TIME_FACTORS,
+            registry=self.registry,
+        )
+        self.loop_lag_seconds = Histogram(
+            "anivoice_event_loop_lag_seconds",
+            "How much later than asked for the event loop wakes.",
+            buckets=LAG_SECONDS,
+            registry=self.registry,
+        )
+
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered. `route` is the pattern, never the path that a client made up."""
+        self.requests.labels(method, route, str(status)).inc()
+        self.request_seconds.labels(route).observe(seconds)
+
+    def count_conversion(self, input_seconds: float, output_seconds: float, took_seconds: float) -> None:
+        """A conversion succeeded."""
+        self.conversions.labels("done").inc()
+        self.audio_seconds_in.inc(input_seconds)
+        self.audio_seconds_out.inc(output_seconds)
+        self.conversion_seconds.observe(took_seconds)
+        if input_seconds > 0:
+            self.real_time_factor.observe(took_seconds / input_seconds)
+
+    def watch(self, *readings: Reading) -> None:
+        """Also report these values."""
+        self.registry.register(_Readings(readings))
+
+    def text(self) -> bytes:
+        """Everything in Prometheus' text format. Takes a few milliseconds: not for the event loop."""
+        return generate_latest(self.registry)
+
+
+class _Readings(Collector):
+    """Values that are read at the time of the report."""
+
+    def __init__(self, readings: tuple[Reading, ...]) -> None:
+        self._readings = readings
+
+    def describe(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        for kind, name, text, _ in self._readings:
+            yield _family(kind)(f"anivoice_{name}", text)
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        for kind, name, text, read in self._readings:
+            yield _family(kind)(f"anivoice_{name}", text, value=read())
+
+
+def _family(kind: Literal["gauge", "counter"]) -> type[GaugeMetricFamily] | type[CounterMetricFamily]:
+    return GaugeMetricFamily if kind == "gauge" else CounterMetricFamily

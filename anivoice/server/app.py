@@ -1,0 +1,207 @@
+"""The application: its parts put together, started, stopped and served."""
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from importlib import resources
+
+from aiohttp import web
+
+from anivoice import __version__
+from anivoice.config import Settings, configure_process
+from anivoice.engine.room import EngineRoom, build_engine_room
+from anivoice.metrics import Metrics
+from anivoice.parameters import ConversionParameters
+from anivoice.server import middleware
+from anivoice.server.auth import warn_if_open
+from anivoice.server.conversions import Conversions
+from anivoice.server.openapi import openapi_document
+from anivoice.server.origins import origin_policy
+from anivoice.server.readiness import WarmUp
+from anivoice.server.rest import add_routes
+from anivoice.server.services import SERVICES, Services
+from anivoice.server.sessions import Sessions
+from anivoice.server.workers import Workers
+
+logger = logging.getLogger(__name__)
+
+MAX_JSON_BYTES = 2**16
+HOUSEKEEPING_SECONDS = 0.25
+MAX_SHUTDOWN_SECONDS = 10.0
+
+
+def build_app(
+    settings: Settings,
+    defaults: ConversionParameters,
+    room: EngineRoom | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> web.Application:
+    """The server as an aiohttp application. `room` (its engine not yet started) and `clock` are replaced by tests.
+
+    Raises InvalidParameter when the chosen device does not exist.
+    """
+    services = build_services(settings, defaults, room or build_engine_room(settings), clock)
+    app = web.Application(
+        middlewares=[middleware.observe, middleware.answer_errors, middleware.guard], client_max_size=MAX_JSON_BYTES
+    )
+    app[SERVICES] = services
+    app.on_response_prepare.append(middleware.add_headers)
+    add_routes(app)
+    app.cleanup_ctx.append(_run_services)
+    app.on_shutdown.append(_stop_accepting)
+    return app
+
+
+def build_services(
+    settings: Settings, defaults: ConversionParameters, room: EngineRoom, clock: Callable[[], float]
+) -> Services:
+    """The parts of the server, nothing started yet."""
+    workers = Workers(settings.workers)
+    services = Services(
+        settings=settings,
+        defaults=defaults,
+        room=room,
+        workers=workers,
+        conversions=Conversions(settings.max_concurrent_conversions, settings.max_waiting_conversions, clock),
+        sessions=Sessions(settings.max_sessions, settings.session_ttl_seconds, clock),
+        metrics=Metrics(),
+        warm_up=WarmUp(room, defaults, workers, clock),
+        origins=origin_policy(settings),
+        pages={
+            "/": _web_file("index.html"),
+            "/docs": _web_file("docs.html"),
+            "/openapi.json": openapi_document(settings, defaults),
+        },
+    )
+    _watch(services)
+    return services
+
+
+def _watch(services: Services) -> None:
+    engine, voices, conversions = services.room.engine, services.room.voices, services.conversions
+    services.metrics.watch(
+        ("gauge", "engine_queue_length", "Requests in the engine's queue.", lambda: engine.num_queued),
+        ("counter", "engine_busy_seconds", "Time in which the engine computed.", lambda: engine.busy_s),
+        ("gauge", "conversions_running", "Conversions that run.", lambda: conversions.num_running),
+        (
+            "gauge",
+            "conversion_places_taken",
+            "Conversions that are sent, wait, run or are fetched.",
+            lambda: conversions.num_places_taken,
+        ),
+        ("gauge", "loaded_voices", "Voices in memory.", lambda: len(voices.loaded_names())),
+        ("gauge", "loaded_voices_bytes", "Memory of the voices.", lambda: voices.num_bytes),
+        ("gauge", "sessions", "Streaming sessions.", lambda: len(services.sessions)),
+        ("gauge", "ready", "1 after a successful warm-up.", lambda: services.warm_up.state == "done"),
+    )
+
+
+async def _run_services(app: web.Application) -> AsyncIterator[None]:
+    """Starts the engine, the warm-up and the housekeeping; ends them, and the threads, after the last request."""
+    services = app[SERVICES]
+    services.room.engine.start()
+    services.warm_up.start()
+    housekeeping = asyncio.create_task(_keep_house(services), name="anivoice-housekeeping")
+    yield
+    housekeeping.cancel()
+    await asyncio.wait([housekeeping])
+    await asyncio.to_thread(services.room.engine.stop)
+    await services.warm_up.stop()
+    await services.conversions.close()
+    await services.workers.close()
+
+
+async def _stop_accepting(app: web.Application) -> None:
+    """The server is to end: what waits for the engine fails now, with a clear sentence, and gets its answer."""
+    services = app[SERVICES]
+    services.conversions.refuse_new()
+    await asyncio.to_thread(services.room.engine.stop)
+
+
+async def _keep_house(services: Services) -> None:
+    """Measures how late the event loop is, and drops expired sessions."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due_s = loop.time() + HOUSEKEEPING_SECONDS
+        await asyncio.sleep(HOUSEKEEPING_SECONDS)
+        services.metrics.loop_lag_seconds.observe(max(loop.time() - due_s, 0.0))
+        services.sessions.sweep()
+
+
+def serve(settings: Settings, defaults: ConversionParameters) -> int:
+    """Serves until SIGINT or SIGTERM. Returns the exit code: 1 if the address cannot be listened on.
+
+    Raises InvalidParameter when the chosen device does not exist.
+    """
+    configure_process()
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    app = build_app(settings, defaults)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(app, settings))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    if sys.platform == "win32":
+        import winloop
+
+        return winloop.new_event_loop
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+async def _serve(app: web.Application, settings: Settings) -> int:
+    stop = asyncio.Event()
+    _on_signals(stop)
+    runner = web.AppRunner(
+        app, handler_cancellation=True, access_log=None, shutdown_timeout=MAX_SHUTDOWN_SECONDS, handle_signals=False
+    )
+    try:
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, settings.host, settings.port).start()
+        except OSError as error:
+            logger.error(
+                "cannot listen on %s port %d (%s): choose another with --host or --port",
+                *(settings.host, settings.port, error.strerror or error),
+            )
+            return 1
+        await _log_ready(app[SERVICES], runner)
+        await stop.wait()
+        logger.info("shutting down")
+    finally:
+        await runner.cleanup()
+    return 0
+
+
+async def _log_ready(services: Services, runner: web.AppRunner) -> None:
+    warn_if_open(services.settings)
+    urls = ", ".join(_url(address) for address in runner.addresses)
+    names = await services.workers.run(services.room.library.names)
+    voices = ", ".join(names) if names else f"none, put a voice's .pth into {services.settings.weights_dir}"
+    device = services.room.runner.device
+    logger.info("anivoice %s is ready on %s (device %s, voices: %s)", __version__, urls, device, voices)
+
+
+def _url(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
+    host, port = address[0], address[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    """The first SIGINT or SIGTERM sets `stop`."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except NotImplementedError:  # event loops of Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+
+
+def _web_file(name: str) -> bytes:
+    return (resources.files("anivoice.server") / "web" / name).read_bytes()

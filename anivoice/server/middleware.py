@@ -1,0 +1,171 @@
+"""What every request passes: counting and logging, errors as JSON, who may call. From the outside in."""
+
+import asyncio
+import logging
+import math
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
+
+from anivoice.errors import AnivoiceError, Unauthorized, Unavailable
+from anivoice.server.auth import check_api_key
+from anivoice.server.services import SERVICES
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("REQUEST_ID", str)
+RESPONSE_BEGUN: web.RequestKey[bool] = web.RequestKey("RESPONSE_BEGUN", bool)
+CLIENT_CLOSED_REQUEST = 499
+MAX_SHOWN_CHARS = 200
+PREFLIGHT_SECONDS = 600
+CORS_METHODS = "GET, POST"
+CORS_REQUEST_HEADERS = "Authorization, Content-Type"
+CORS_EXPOSED_HEADERS = (
+    "Content-Disposition, Retry-After, Server-Timing, X-Request-Id, X-Anivoice-Voice, X-Anivoice-Pitch-Method, "
+    "X-Anivoice-Seed, X-Anivoice-Index, X-Anivoice-Sample-Rate, X-Anivoice-Audio-Seconds, X-Anivoice-Real-Time-Factor"
+)
+
+
+@web.middleware
+async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Gives the request an id, counts it, and writes the access log."""
+    request[REQUEST_ID] = secrets.token_hex(8)
+    started_s = time.perf_counter()
+    status = HTTPStatus.INTERNAL_SERVER_ERROR.value
+    try:
+        response = await handler(request)
+        status = response.status
+        return response
+    except (asyncio.CancelledError, ConnectionError):
+        status = CLIENT_CLOSED_REQUEST
+        raise
+    finally:
+        seconds = time.perf_counter() - started_s
+        method = request.method if request.method in hdrs.METH_ALL else "OTHER"
+        request.app[SERVICES].metrics.count_request(method, _route(request), status, seconds)
+        logger.info(
+            "%s %s %s -> %d in %.0f ms, id %s",
+            *(request.remote, request.method, _shown_path(request), status, 1000 * seconds, request[REQUEST_ID]),
+        )
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The one place where an error becomes an answer: JSON `{"error": sentence}` with the status of the error tree."""
+    try:
+        return await handler(request)
+    except Exception as error:
+        if request.get(RESPONSE_BEGUN):
+            _abort(request, error)
+            raise ConnectionResetError("the answer broke off") from error
+        return _error_response(request, error)
+
+
+@web.middleware
+async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuses foreign names, foreign pages and callers without the key; answers browsers' preflight questions."""
+    services = request.app[SERVICES]
+    host, origin = request.headers.get(hdrs.HOST), request.headers.get(hdrs.ORIGIN)
+    services.origins.check_host(host)
+    if request.method == "OPTIONS" and origin is not None and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
+        return _preflight(request, origin, host)
+    is_upgrade = request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
+    services.origins.check_origin(request.method, origin, host, is_upgrade)
+    api_key = services.settings.api_key
+    check_api_key(api_key, request.path, request.headers.get(hdrs.AUTHORIZATION))
+    return await handler(request)
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """On every answer, streamed ones and errors too (the signal `on_response_prepare`)."""
+    request[RESPONSE_BEGUN] = True
+    response.headers["X-Request-Id"] = request.get(REQUEST_ID, "")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is not None:
+        response.headers.add(hdrs.VARY, hdrs.ORIGIN)
+        if request.app[SERVICES].origins.admits(origin, request.headers.get(hdrs.HOST)):
+            response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
+            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = CORS_EXPOSED_HEADERS
+
+
+def _preflight(request: web.Request, origin: str, host: str | None) -> web.Response:
+    """Whether a page of `origin` may call. Raises Forbidden."""
+    services = request.app[SERVICES]
+    if not services.origins.admits(origin, host):
+        services.origins.check_origin("POST", origin, host, is_upgrade=False)
+    headers: dict[str, str] = {
+        hdrs.ACCESS_CONTROL_ALLOW_METHODS: CORS_METHODS,
+        hdrs.ACCESS_CONTROL_ALLOW_HEADERS: CORS_REQUEST_HEADERS,
+        hdrs.ACCESS_CONTROL_MAX_AGE: str(PREFLIGHT_SECONDS),
+    }
+    if "Access-Control-Request-Private-Network" in request.headers:
+        headers["Access-Control-Allow-Private-Network"] = "true"
+    return web.Response(status=204, headers=headers)
+
+
+def _error_response(request: web.Request, error: Exception) -> web.StreamResponse:
+    if isinstance(error, AnivoiceError):
+        return _json_error(error.http_status, str(error), _headers_of(error))
+    if isinstance(error, web.HTTPException):
+        if error.status < 400:
+            raise error
+        kept = {str(name): error.headers[name] for name in (hdrs.ALLOW,) if name in error.headers}
+        return _json_error(error.status, _sentence(request, error), kept)
+    if isinstance(error, ConnectionError):
+        raise error
+    logger.error("request %s failed", request[REQUEST_ID], exc_info=error)
+    return _json_error(500, f"internal error; see the server's log, request {request[REQUEST_ID]}", {})
+
+
+def _json_error(status: int, sentence: str, headers: dict[str, str]) -> web.Response:
+    return web.json_response({"error": sentence}, status=status, headers=headers)
+
+
+def _headers_of(error: AnivoiceError) -> dict[str, str]:
+    match error:
+        case Unavailable(retry_after_s=float() | int() as seconds):
+            return {"Retry-After": str(max(1, math.ceil(seconds)))}
+        case Unauthorized():
+            return {"WWW-Authenticate": 'Bearer realm="anivoice"'}
+        case _:
+            return {}
+
+
+def _sentence(request: web.Request, error: web.HTTPException) -> str:
+    """What aiohttp's own refusal means, and what would be right."""
+    path = _shown_path(request)
+    match error:
+        case web.HTTPNotFound():
+            return f"there is nothing at {path}; GET /docs lists what there is"
+        case web.HTTPMethodNotAllowed():
+            return f"{path} does not take {error.method}; it takes {', '.join(sorted(error.allowed_methods))}"
+        case web.HTTPRequestEntityTooLarge():
+            return f"the body is larger than {request.client_max_size} bytes, which is the limit at {path}"
+        case web.HTTPExpectationFailed():
+            return "the only expectation that is met is `Expect: 100-continue`"
+        case _:
+            return f"{error.reason}; GET /docs tells how to call {path}"
+
+
+def _abort(request: web.Request, error: Exception) -> None:
+    """The answer has begun and cannot be finished: the connection is cut, so that nobody takes a part for the whole."""
+    if not isinstance(error, ConnectionError):
+        logger.error("request %s broke off", request[REQUEST_ID], exc_info=error)
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return "other" if resource is None else resource.canonical
+
+
+def _shown_path(request: web.Request) -> str:
+    """As it was sent, percent-encoded, so that it cannot forge a line of the log."""
+    return request.rel_url.raw_path[:MAX_SHOWN_CHARS]

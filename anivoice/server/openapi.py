@@ -1,0 +1,222 @@
+"""The description of the interface, OpenAPI 3.1: a table of the routes, and the parameters' pydantic models."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from pydantic import BaseModel
+
+from anivoice import __version__
+from anivoice.audio.files import CONTENT_TYPES
+from anivoice.config import Settings
+from anivoice.parameters import ConversionParameters
+from anivoice.server.auth import OPEN_PATHS
+from anivoice.server.uploads import AUDIO_FIELD, FileParameters
+
+Json: TypeAlias = "Mapping[str, Json] | Sequence[Json] | str | float | bool | None"
+
+ERRORS = {
+    400: "The form or the JSON body cannot be read, or the audio file is missing.",
+    401: "The server has a key, and the request carries none or a wrong one.",
+    403: "The request comes from a foreign web page, or names the server by a foreign host name.",
+    404: "There is no such voice (the known ones are listed), session or route.",
+    413: "The upload, the recording or the body is larger than the limit.",
+    415: "The file is not audio that can be decoded.",
+    422: "A parameter is wrong (it is named), or the voice's file cannot be used.",
+    499: "The client went away; nobody reads this.",
+    500: "A fault of the server; its log has the details under the request's id.",
+    501: "Not in this version.",
+    503: "Busy or shutting down (`Retry-After` says for how long), or a shared network is not installed (the sentence "
+    "says which one and the command that fetches it).",
+}
+ANSWER_HEADERS = {
+    "Content-Disposition": "File name: the upload's stem, the voice, the format.",
+    "X-Anivoice-Voice": "The voice, percent-encoded where not ASCII.",
+    "X-Anivoice-Pitch-Method": "The pitch method that was used; `none` for voices without pitch.",
+    "X-Anivoice-Seed": "The seed that was used; sending it again gives the same bytes.",
+    "X-Anivoice-Index": "`used`, `off` (index_rate is 0) or `none` (the voice has no index).",
+    "X-Anivoice-Sample-Rate": "Sample rate of the answer in Hz.",
+    "X-Anivoice-Audio-Seconds": "Length of the answer in seconds.",
+    "X-Anivoice-Real-Time-Factor": "Time of the conversion over the length of the audio; below 1 is faster than live.",
+    "Server-Timing": "Milliseconds of upload, wait (for a turn, and loading the voice) and convert.",
+}
+
+
+@dataclass(frozen=True)
+class RouteDescription:
+    """One route. `answers`: status -> description and content (media type -> schema); `errors`: statuses of ERRORS."""
+
+    method: str
+    path: str
+    summary: str
+    answers: Mapping[int, tuple[str, Mapping[str, Json]]]
+    errors: tuple[int, ...] = ()
+    request_content: Mapping[str, Json] = field(default_factory=dict)
+    body_required: bool = False
+    path_parameters: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def _object(**properties: Json) -> Json:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _reference(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+TEXT: Json = {"type": "string"}
+NULLABLE_TEXT: Json = {"type": ["string", "null"]}
+READINESS = _object(
+    ready={"type": "boolean"},
+    warm_up={"type": "string", "enum": ["waiting", "running", "done", "failed"]},
+    problem=NULLABLE_TEXT,
+    voice=NULLABLE_TEXT,
+    pitch_method=NULLABLE_TEXT,
+    device=TEXT,
+)
+
+ROUTES = (
+    RouteDescription(
+        "get",
+        "/",
+        "A sign of life; a browser gets the page.",
+        {200: ("It runs.", {"application/json": _object(message=TEXT), "text/html": TEXT})},
+    ),
+    RouteDescription(
+        "get",
+        "/models",
+        "The voices there are, sorted.",
+        {200: ("Names.", {"application/json": _object(models={"type": "array", "items": TEXT})})},
+    ),
+    RouteDescription(
+        "post",
+        "/convert",
+        "Convert an audio file. The answer lasts exactly as long as the input.",
+        {200: ("The converted audio.", {kind: {"contentMediaType": kind} for kind in CONTENT_TYPES.values()})},
+        errors=(400, 404, 413, 415, 422, 503),
+        request_content={"multipart/form-data": _reference("ConvertForm")},
+        body_required=True,
+        headers=ANSWER_HEADERS,
+    ),
+    RouteDescription(
+        "post",
+        "/convert/stream",
+        "Make a streaming session with its parameters.",
+        {
+            200: (
+                "The session; connect to websocket_url within expires_in seconds.",
+                {"application/json": _object(session_id=TEXT, websocket_url=TEXT, expires_in={"type": "number"})},
+            )
+        },
+        errors=(400, 404, 413, 422, 503),
+        request_content={"application/json": _reference("ConversionParameters")},
+    ),
+    RouteDescription(
+        "get",
+        "/ws/{session_id}",
+        "The WebSocket of a session (not in this version).",
+        {},
+        errors=(404, 501),
+        path_parameters={"session_id": "From POST /convert/stream."},
+    ),
+    RouteDescription(
+        "get", "/healthz", "The process lives.", {200: ("It lives.", {"application/json": _object(status=TEXT)})}
+    ),
+    RouteDescription(
+        "get",
+        "/readyz",
+        "Whether the warm-up is done, and if not, why. Asking again after a failure starts another one.",
+        {200: ("Ready.", {"application/json": READINESS}), 503: ("Not ready.", {"application/json": READINESS})},
+    ),
+    RouteDescription("get", "/metrics", "Figures for Prometheus.", {200: ("Text format.", {"text/plain": TEXT})}),
+    RouteDescription(
+        "get", "/openapi.json", "This description.", {200: ("OpenAPI 3.1.", {"application/json": {"type": "object"}})}
+    ),
+    RouteDescription("get", "/docs", "This description as a page.", {200: ("A page.", {"text/html": TEXT})}),
+)
+
+
+def openapi_document(settings: Settings, defaults: ConversionParameters) -> bytes:
+    """The whole document as JSON, with the server's own default values."""
+    document: Json = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "anivoice",
+            "version": __version__,
+            "description": "Changes a speaker's voice. Every error is JSON with one sentence: what was wrong, and what "
+            f"would be right. Uploads up to {settings.max_upload_mb} MiB and {settings.max_audio_seconds:g} s.",
+        },
+        "paths": _paths(has_key=settings.api_key is not None),
+        "components": {
+            "schemas": {
+                "Error": _object(error=TEXT),
+                "ConversionParameters": _parameter_schema(ConversionParameters, defaults),
+                "ConvertForm": _form_schema(defaults),
+            },
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+def _paths(has_key: bool) -> Json:
+    paths: dict[str, dict[str, Json]] = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method] = _operation(route, has_key)
+    return paths
+
+
+def _operation(route: RouteDescription, has_key: bool) -> Json:
+    answers = {str(status): _answer(text, content, route.headers) for status, (text, content) in route.answers.items()}
+    common = (403, 500) if route.path in OPEN_PATHS else (401, 403, 500)
+    for status in sorted({*route.errors, *common}):
+        answers[str(status)] = _answer(ERRORS[status], {"application/json": _reference("Error")}, {})
+    operation: dict[str, Json] = {"summary": route.summary, "responses": answers}
+    operation["security"] = [{"key": []}] if has_key and route.path not in OPEN_PATHS else []
+    if route.path_parameters:
+        operation["parameters"] = [
+            {"name": name, "in": "path", "required": True, "description": text, "schema": TEXT}
+            for name, text in route.path_parameters.items()
+        ]
+    if route.request_content:
+        content = {kind: {"schema": schema} for kind, schema in route.request_content.items()}
+        operation["requestBody"] = {"required": route.body_required, "content": content}
+    return operation
+
+
+def _answer(text: str, content: Mapping[str, Json], headers: Mapping[str, str]) -> Json:
+    answer: dict[str, Json] = {
+        "description": text,
+        "content": {kind: {"schema": schema} for kind, schema in content.items()},
+    }
+    if headers:
+        answer["headers"] = {name: {"description": told, "schema": TEXT} for name, told in headers.items()}
+    return answer
+
+
+def _parameter_schema(model: type[BaseModel], defaults: ConversionParameters) -> dict[str, Json]:
+    schema: dict[str, Json] = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    properties = schema["properties"]
+    assert isinstance(properties, dict)
+    for name, value in defaults.model_dump(exclude_unset=True).items():
+        properties[name] = {**properties[name], "default": value}
+    return schema
+
+
+def _form_schema(defaults: ConversionParameters) -> Json:
+    schema = _parameter_schema(FileParameters, defaults)
+    properties = schema["properties"]
+    assert isinstance(properties, dict)
+    audio: Json = {
+        "type": "string",
+        "contentMediaType": "application/octet-stream",
+        "description": "The recording: WAV, FLAC, OGG, MP3, AIFF or another format that libsndfile reads.",
+    }
+    return {
+        **schema,
+        "title": "ConvertForm",
+        "properties": {AUDIO_FIELD: audio, **properties},
+        "required": [AUDIO_FIELD],
+    }

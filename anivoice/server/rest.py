@@ -1,0 +1,136 @@
+"""The small routes. `POST /convert` has a file of its own: convert_route.py."""
+
+import asyncio
+import json
+
+from aiohttp import web
+
+from anivoice.errors import InvalidRequest
+from anivoice.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
+from anivoice.parameters import ConversionParameters
+from anivoice.server.convert_route import convert, expect_later
+from anivoice.server.services import SERVICES, Services, known_voice
+
+GREETING = "AniVoiceChanger API is running"
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; media-src blob:; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def add_routes(app: web.Application) -> None:
+    """Every route; what each takes and answers is described in openapi.py."""
+    router = app.router
+    router.add_get("/", greet)
+    router.add_get("/models", list_models)
+    router.add_post("/convert", convert, expect_handler=expect_later)
+    router.add_post("/convert/stream", create_session)
+    router.add_get("/ws/{session_id}", open_websocket)
+    router.add_get("/healthz", show_health)
+    router.add_get("/readyz", show_readiness)
+    router.add_get("/metrics", show_metrics)
+    router.add_get("/openapi.json", show_openapi)
+    router.add_get("/docs", show_docs)
+
+
+async def greet(request: web.Request) -> web.Response:
+    if "text/html" in request.headers.get("Accept", ""):
+        return _page(request, "/")
+    return web.json_response({"message": GREETING}, headers={"Vary": "Accept"})
+
+
+async def list_models(request: web.Request) -> web.Response:
+    services = request.app[SERVICES]
+    return web.json_response({"models": await services.workers.run(services.room.library.names)})
+
+
+async def create_session(request: web.Request) -> web.Response:
+    services = request.app[SERVICES]
+    values = await _read_json_object(request, services)
+    parameters = ConversionParameters.parse(values, services.defaults)
+    name = await services.workers.run(known_voice, services.room.library, parameters.model_name)
+    session = services.sessions.create(parameters.model_copy(update={"model_name": name}))
+    answer = {
+        "session_id": session.session_id,
+        "websocket_url": f"/ws/{session.session_id}",
+        "expires_in": services.sessions.ttl_s,
+    }
+    return web.json_response(answer, headers={"Cache-Control": "no-store"})
+
+
+async def open_websocket(request: web.Request) -> web.Response:
+    request.app[SERVICES].sessions.find(request.match_info["session_id"])
+    return web.json_response(
+        {"error": "this version converts files only; live streaming over the WebSocket comes later: use POST /convert"},
+        status=501,
+    )
+
+
+async def show_health(request: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})
+
+
+async def show_readiness(request: web.Request) -> web.Response:
+    services = request.app[SERVICES]
+    warm_up = services.warm_up
+    warm_up.retry_if_failed()
+    ready = warm_up.state == "done"
+    answer = {
+        "ready": ready,
+        "warm_up": warm_up.state,
+        "problem": warm_up.problem,
+        "voice": warm_up.voice_name,
+        "pitch_method": warm_up.pitch_method,
+        "device": str(services.room.runner.device),
+    }
+    return web.json_response(answer, status=200 if ready else 503)
+
+
+async def show_metrics(request: web.Request) -> web.Response:
+    services = request.app[SERVICES]
+    text = await services.workers.run(services.metrics.text)
+    return web.Response(body=text, headers={"Content-Type": METRICS_CONTENT_TYPE})
+
+
+async def show_openapi(request: web.Request) -> web.Response:
+    return web.Response(body=request.app[SERVICES].pages["/openapi.json"], content_type="application/json")
+
+
+async def show_docs(request: web.Request) -> web.Response:
+    return _page(request, "/docs")
+
+
+def _page(request: web.Request, path: str) -> web.Response:
+    return web.Response(
+        body=request.app[SERVICES].pages[path],
+        content_type="text/html",
+        charset="utf-8",
+        headers={"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer", "Vary": "Accept"},
+    )
+
+
+async def _read_json_object(request: web.Request, services: Services) -> dict[str, object]:
+    """The body as a JSON object; an empty body is an empty object. Raises InvalidRequest."""
+    try:
+        async with asyncio.timeout(services.settings.max_stall_seconds):
+            body = await request.read()
+        values = json.loads(body) if body.strip() else {}
+    except TimeoutError as error:
+        raise InvalidRequest("the body did not arrive; send it again") from error
+    except (ValueError, RecursionError, web.RequestPayloadError) as error:
+        raise InvalidRequest(f"the body is not JSON ({error}); send an object such as {{}}") from error
+    if not isinstance(values, dict):
+        raise InvalidRequest(f'the body is a JSON {_json_type(values)}; send an object such as {{"pitch_change": 12}}')
+    return values
+
+
+def _json_type(value: object) -> str:
+    match value:
+        case list():
+            return "array"
+        case str():
+            return "string"
+        case bool() | None:
+            return "literal"
+        case _:
+            return "number"
