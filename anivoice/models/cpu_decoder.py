@@ -75,11 +75,12 @@ class Step(Protocol):
 
 
 def _stream(step: Step, pieces: Iterator[Tensor], num_input_rows: int) -> Iterator[Tensor]:
-    """Output rows of a step, tile by tile, from consecutive pieces of its input rows."""
+    """Output rows of a step in tiles of equal length, from consecutive pieces of its input rows."""
     num_rows = num_input_rows * step.rate
+    tile_rows = math.ceil(num_rows / max(1, round(num_rows / step.tile_rows)))
     window, first = next(pieces), 0
-    for lo in range(0, num_rows, step.tile_rows):
-        hi = min(lo + step.tile_rows, num_rows)
+    for lo in range(0, num_rows, tile_rows):
+        hi = min(lo + tile_rows, num_rows)
         a, b = step.input_range(lo, hi)
         a, b = max(a, 0), min(b, num_input_rows)
         window, first = window[a - first :], a

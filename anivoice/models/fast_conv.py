@@ -39,8 +39,8 @@ MIN_DIRECT_PRODUCTS = 190
 """Below this number of taps x channels the outer products cost more than they save (measured: 3 x 64 and 7 x 32 gain,
 3 x 32 does not)."""
 
-CHUNK_ELEMENTS = 1 << 17
-"""Input elements transformed at once, so that both sides of the inner products stay in the cache."""
+MIN_CHUNK_ELEMENTS, MIN_CHUNK_SAMPLES = 1 << 18, 2048
+"""Input transformed at once: little enough for the cache, enough to make up for reading all weights each time."""
 
 
 class Scheme(NamedTuple):
@@ -185,7 +185,8 @@ class ToomCookConv:
         rows, y = x.data[layout.reach - self.reach :], out.data[layout.reach :]
         frames = rows.as_strided((N, J, width), (width, S * width, 1))
         results = y.as_strided((J, S, width), (S * width, width, 1))
-        step = max(1, CHUNK_ELEMENTS // (S * width))
+        num_chunks = math.ceil(J * S * width / max(MIN_CHUNK_ELEMENTS, MIN_CHUNK_SAMPLES * layout.channels))
+        step = math.ceil(J / num_chunks)
         for j in range(0, J, step):
             self._filter(frames[:, j : j + step], results[j : j + step], slope, scratch, add)
 
