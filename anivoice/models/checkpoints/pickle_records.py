@@ -109,7 +109,10 @@ class _Machine:
             case "MEMOIZE":
                 self.memo[len(self.memo)] = self.stack[-1]
             case "GET" | "BINGET" | "LONG_BINGET":
-                self.stack.append(self.memo[_integer(arg)])
+                index = _integer(arg)
+                if index not in self.memo:
+                    raise ValueError("it refers to something it does not hold")
+                self.stack.append(self.memo[index])
             case "MARK":
                 self.stack.append(self.mark)
             case "POP":
@@ -218,7 +221,7 @@ def read_pickle(stream: ByteStream) -> PickleContent:
             if num_done >= MAX_OPCODES:
                 raise ValueError("the pickle is too long")
             machine.step(opcode.name, arg)
-    except (IndexError, KeyError, TypeError, OverflowError) as error:
+    except (IndexError, TypeError, OverflowError) as error:
         raise ValueError(f"malformed pickle: {error}") from error
     raise ValueError("the pickle has no end")
 

@@ -5,6 +5,7 @@ and `load_fairseq_checkpoint` for fairseq's, whose pickles are full of foreign c
 """
 
 import io
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -87,5 +88,8 @@ def _check_plain(container: TorchContainer) -> None:
 
 
 def _unreadable(path: Path, error: Exception) -> InvalidModelFile:
+    if isinstance(error, pickle.UnpicklingError):
+        # torch's own text advises switching its protection off.
+        return InvalidModelFile(f"{path.name} holds more than tensors and plain values; save it with plain torch.save.")
     reason = str(error).split("\n", 1)[0][:200].rstrip(". ") or type(error).__name__
     return InvalidModelFile(f"{path.name} is damaged or not a model file: {reason}.")

@@ -195,6 +195,13 @@ def test_foreign_classes_are_inert(tmp_path: Path):
     assert "argparse.Namespace" in _refusal(load_torch_file, path)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
+def test_nobody_is_told_to_switch_protection_off(tmp_path: Path):
+    path = tmp_path / "protocol4.pt"
+    torch.save({"weight": {"x": torch.ones(2)}, "raw": {1, 2}}, path, pickle_protocol=4)
+    assert "trust" not in _refusal(load_torch_file, path)
+
+
 def test_the_canary_stays_silent_conformance(conformance_dir: Path):
     canary = Path("/tmp/rvc_golden_canary")
     assert not canary.exists()
