@@ -37,3 +37,14 @@ def rmvpe_tiny_path(conformance_dir: Path, tmp_path_factory: pytest.TempPathFact
     target = tmp_path_factory.mktemp("rmvpe") / "rmvpe_tiny.pt"
     target.write_bytes(lzma.decompress((conformance_dir / "rmvpe" / "rmvpe_tiny.pt.xz").read_bytes()))
     return target
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` skip themselves where there is no CUDA device."""
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

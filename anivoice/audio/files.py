@@ -117,6 +117,8 @@ def _decode_blocks(sound: Any, into: Scratch, rate_hz: int, max_seconds: float) 
         resampled = resampler.feed(mono, last=at_end)
         peak = max(peak, float(np.abs(resampled).max(initial=0.0)))
         into.append(resampled)
+    if num_frames > 0 and len(into) == 0:
+        into.append(np.zeros(1, np.float32))  # a recording of less than one sample at the new rate
     return num_frames, peak
 
 

@@ -36,6 +36,9 @@ class TorchRunner:
         if self.num_threads is not None:
             torch.set_num_threads(self.num_threads)
         torch.set_flush_denormal(True)
+        # float32 means float32: TF32 would cost three digits.
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
 
     def steps(self, request: Request) -> Generator[str, None, object]:
         steps = self._begin(request)

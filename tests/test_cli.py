@@ -1,0 +1,138 @@
+"""The command line, as a user calls it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conformance import vectors_dir
+
+from anivoice.cli import main
+from anivoice.models.hubert import HubertConfig
+from anivoice.models.rmvpe_unet import RmvpeConfig
+from anivoice.models.voice_config import VoiceConfig
+
+VECTORS = vectors_dir()
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    shutil.copytree(VECTORS / "hubert" / "tiny12_hf_safetensors", folder / "contentvec")
+    shutil.copy(VECTORS / "synth" / "v1_f0_40k.pth", folder / "alice.pth")
+    monkeypatch.setenv("ANIVOICE_WEIGHTS_DIR", str(folder))
+    monkeypatch.setenv("ANIVOICE_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> Path:
+    samples, _ = soundfile.read(VECTORS / "audio" / "speech_short_16k.wav")
+    folder = tmp_path / "in" / "deep"
+    folder.mkdir(parents=True)
+    soundfile.write(folder / "a.wav", samples[:16000], 16000)
+    soundfile.write(folder.parent / "b.flac", samples[16000:], 16000)
+    (folder / "notes.txt").write_text("no audio")
+    return folder / "a.wav"
+
+
+def test_convert_a_file(weights: Path, speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.flac"
+    arguments = ["convert", str(speech), str(out), "--pitch-extraction-algo", "pm", "--seed", "1", "--quiet"]
+    assert main(arguments) == 0
+    samples, rate_hz = soundfile.read(out)
+    assert (len(samples), rate_hz) == (40000, 40000)
+    assert soundfile.info(out).format == "FLAC"
+    assert "voice alice, pitch pm, seed 1" in capsys.readouterr().err
+    assert main(arguments) == 2
+    assert "exists" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite"]) == 0
+    assert np.array_equal(soundfile.read(out)[0], samples)
+
+
+def test_convert_a_folder(weights: Path, speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (speech.parent / "broken.wav").write_bytes(b"RIFF nothing")
+    arguments = ["convert", str(tmp_path / "in"), str(tmp_path / "out"), "--pitch-extraction-algo", "pm", "--quiet"]
+    assert main([*arguments, "--output-sample-rate", "16000"]) == 1
+    told = capsys.readouterr().err
+    assert "broken.wav" in told
+    assert "2 of 3 files converted" in told
+    found = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert found == ["b.wav", str(Path("deep") / "a.wav")]
+    assert soundfile.info(tmp_path / "out" / "b.wav").samplerate == 16000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["convert", "none.wav", "out.wav"], "no file or folder none.wav"),
+        (["convert", ".", "out", "--pitch-change", "99"], "pitch_change"),
+        (["convert", "weights", "out"], "no audio files"),
+        (["bench", "convert", "--synthetic", "v3-96k"], "v3-96k"),
+        (["serve", "--port", "http"], "ANIVOICE_PORT / --port"),
+        (["serve", "--device", "cuda", "--gpu-index", "999"], ""),
+    ],
+)
+def test_wrong_usage_is_told_in_one_line(
+    weights: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    assert main(arguments) in (1, 2)
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("anivoice: ")
+    assert told in error
+    assert "\n" not in error
+
+
+def test_a_missing_method_is_never_replaced(
+    weights: Path, speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["convert", str(speech), str(tmp_path / "o.wav"), "--pitch-extraction-algo", "rmvpe"]
+    assert main(arguments) == 1
+    assert "anivoice fetch rmvpe" in capsys.readouterr().err
+    assert not (tmp_path / "o.wav").exists()
+
+
+def test_voices_as_table_and_json(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["voices", "--json"]) == 0
+    (voice,) = json.loads(capsys.readouterr().out)["voices"]
+    assert (voice["name"], voice["version"], voice["sample_rate_hz"], voice["num_speakers"]) == (
+        "alice",
+        "v1",
+        40000,
+        3,
+    )
+    (weights / "broken.pth").write_bytes(b"nothing")
+    assert main(["voices"]) == 1
+    out = capsys.readouterr().out
+    assert "alice" in out
+    assert "broken" in out
+
+
+def test_no_voices_is_told(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (weights / "alice.pth").unlink()
+    assert main(["voices"]) == 0
+    assert "No voices yet" in capsys.readouterr().out
+
+
+def test_bench_compares_with_the_straightforward_form(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_voice = VoiceConfig(
+        "v2", True, 8, 12, 16, 2, 1, 3, "1", (3, 7), ((1, 3), (1, 3)), (12, 10, 2, 2), 32, (24, 20, 4, 4), 2, 4, 48000
+    )
+    small_hubert = HubertConfig((8,) * 7, (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2), 768, 16, 1, 12, 16, 48)
+    monkeypatch.setattr("anivoice.bench.synthetic.full_size_config", lambda _: small_voice)
+    monkeypatch.setattr("anivoice.bench.synthetic.HUBERT_BASE", small_hubert)
+    small_rmvpe = RmvpeConfig(num_blocks=1, num_intermediate=1, first_channels=2)
+    monkeypatch.setattr("anivoice.bench.synthetic.RmvpeConfig", lambda: small_rmvpe)
+    out = tmp_path / "figures.json"
+    assert main(["bench", "convert", "--seconds", "1.2", "--repeat", "1", "--json", str(out)]) == 0
+    figures = json.loads(out.read_text())
+    assert figures["max_difference"] < 1e-3
+    assert figures["times_faster"] > 0
+    assert {"content", "pitch", "prior", "flow", "decoder", "files"} <= figures["stages_s"].keys()
+    assert figures["real_time_factor"] == pytest.approx(figures["wall_s"] / 1.2)

@@ -1,0 +1,189 @@
+"""What lies in `weights/`: names, indexes, settings, problems, the cache."""
+
+import json
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from conformance import vectors_dir
+
+from anivoice.errors import InvalidModelFile, InvalidParameter, MissingAsset, NotFound
+from anivoice.voices import VoiceCache, VoiceLibrary
+
+VECTORS = vectors_dir()
+
+
+def put_voice(folder: Path, name: str, source: str = "v1_f0_40k.pth") -> Path:
+    return Path(shutil.copy(VECTORS / "synth" / source, folder / f"{name}.pth"))
+
+
+def put_index(folder: Path, name: str, source: str = "added_v1_256.index") -> Path:
+    (folder / name).parent.mkdir(exist_ok=True)
+    return Path(shutil.copy(VECTORS / "retrieval" / source, folder / name))
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    shutil.copytree(VECTORS / "hubert" / "tiny12_hf_safetensors", tmp_path / "contentvec")
+    put_voice(tmp_path, "alice")
+    return tmp_path
+
+
+def test_names_are_sorted_stems_without_shared_networks(weights: Path) -> None:
+    put_voice(weights, "Zoe")
+    put_voice(weights, "bob v2", "v2_f0_40k.pth")
+    put_voice(weights, "hubert_base")
+    (weights / "rmvpe.pt").write_bytes(b"")
+    (weights / "notes.txt").write_text("")
+    (weights / "folder.pth").mkdir()
+    assert VoiceLibrary(weights).names() == ["Zoe", "alice", "bob v2"]
+
+
+def test_no_folder_means_no_voices(tmp_path: Path) -> None:
+    assert VoiceLibrary(tmp_path / "none").names() == []
+
+
+def test_an_unknown_voice_lists_the_known_ones(weights: Path) -> None:
+    with pytest.raises(NotFound, match=r"'bob'.*alice"):
+        VoiceLibrary(weights).find("bob")
+
+
+def test_the_only_voice_is_the_default(weights: Path) -> None:
+    library = VoiceLibrary(weights)
+    assert library.default_name() == "alice"
+    put_voice(weights, "bob")
+    with pytest.raises(InvalidParameter, match="alice, bob"):
+        library.default_name()
+    for path in weights.glob("*.pth"):
+        path.unlink()
+    with pytest.raises(NotFound, match=r"put a voice's \.pth"):
+        library.default_name()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["alice.index", "alice/added_x.index", "alice/any.index", "added_IVF20_Flat_nprobe_1_alice_v1.index"],
+)
+def test_an_index_is_found_beside_the_voice(weights: Path, name: str) -> None:
+    path = put_index(weights, name)
+    assert VoiceLibrary(weights).find("alice").index_path == path
+
+
+def test_added_indexes_go_before_trained_ones(weights: Path) -> None:
+    put_index(weights, "trained_alice.index", "trained_empty_256.index")
+    assert VoiceLibrary(weights).find("alice").index_path == weights / "trained_alice.index"
+    added = put_index(weights, "added_alice.index")
+    assert VoiceLibrary(weights).find("alice").index_path == added
+
+
+def test_another_voices_index_is_not_taken(weights: Path) -> None:
+    put_index(weights, "bob.index")
+    put_index(weights, "added_bob.index")
+    assert VoiceLibrary(weights).find("alice").index_path is None
+
+
+def test_describe_tells_everything(weights: Path) -> None:
+    put_index(weights, "alice.index")
+    entry = VoiceLibrary(weights).describe("alice")
+    assert entry.config is not None
+    assert (entry.config.version, entry.config.sample_rate_hz, entry.config.has_f0) == ("v1", 40000, True)
+    assert entry.num_index_vectors == 800
+    assert entry.problem is None
+    assert entry.index_problem is None
+
+
+def test_problems_are_told_and_stop_nobody(weights: Path) -> None:
+    (weights / "broken.pth").write_bytes(b"PK\x03\x04 not a voice")
+    put_voice(weights, "carol", "v2_f0_40k.pth")
+    put_index(weights, "carol.index")
+    put_index(weights, "alice.index", "trained_empty_256.index")
+    entries = {entry.name: entry for entry in VoiceLibrary(weights).list()}
+    assert "broken.pth" in (entries["broken"].problem or "")
+    assert "256 dimensions" in (entries["carol"].index_problem or "")
+    assert "768" in (entries["carol"].index_problem or "")
+    assert "trained but empty" in (entries["alice"].index_problem or "")
+
+
+def test_settings_beside_a_voice(weights: Path) -> None:
+    (weights / "alice.json").write_text(json.dumps({"unvoiced_f0": "interpolate"}))
+    assert VoiceLibrary(weights).describe("alice").unvoiced_f0 == "interpolate"
+    with VoiceCache(VoiceLibrary(weights), 2**30).using("alice", False) as voice:
+        assert voice.unvoiced_f0 == "interpolate"
+    (weights / "alice.json").write_text(json.dumps({"unvoiced_f0": "sometimes"}))
+    with pytest.raises(InvalidModelFile, match=r"alice\.json.*unvoiced_f0"):
+        VoiceCache(VoiceLibrary(weights), 2**30).acquire("alice", False)
+    (weights / "alice.json").write_text("{")
+    with pytest.raises(InvalidModelFile, match="not JSON"):
+        VoiceCache(VoiceLibrary(weights), 2**30).acquire("alice", False)
+
+
+def test_a_voice_is_loaded_once_and_kept(weights: Path) -> None:
+    cache = VoiceCache(VoiceLibrary(weights), 2**30)
+    loaded = []
+    threads = [threading.Thread(target=lambda: loaded.append(cache.acquire("alice", False))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(loaded) == 8
+    assert len(set(map(id, loaded))) == 1
+    assert loaded[0].num_users == 8
+
+
+def test_a_changed_file_is_noticed(weights: Path) -> None:
+    cache = VoiceCache(VoiceLibrary(weights), 2**30)
+    first = cache.acquire("alice", False)
+    cache.release(first)
+    put_voice(weights, "alice", "v2_f0_40k.pth")
+    os.utime(weights / "alice.pth", ns=(1, 1))
+    shutil.rmtree(weights / "contentvec")
+    shutil.copytree(VECTORS / "hubert" / "tiny12_hf_safetensors", weights / "contentvec")
+    second = cache.acquire("alice", False)
+    assert second is not first
+    assert second.config.version == "v2"
+
+
+def test_least_recently_used_idle_voices_are_dropped(weights: Path) -> None:
+    for name in ("bob", "carol"):
+        put_voice(weights, name)
+    cache = VoiceCache(VoiceLibrary(weights), max_bytes=1)
+    alice = cache.acquire("alice", False)
+    with cache.using("bob", False):
+        assert cache.loaded_names() == ["alice", "bob"]
+    with cache.using("carol", False):
+        assert cache.loaded_names() == ["alice", "carol"]
+    cache.release(alice)
+    assert cache.loaded_names() == ["carol"]
+    assert cache.evict_idle()
+    assert not cache.evict_idle()
+
+
+def test_voices_share_one_encoder(weights: Path) -> None:
+    put_voice(weights, "bob", "v1_nof0_40k.pth")
+    cache = VoiceCache(VoiceLibrary(weights), 2**30)
+    assert cache.acquire("alice", False).encoder is cache.acquire("bob", False).encoder
+
+
+def test_a_missing_encoder_names_the_command(weights: Path) -> None:
+    shutil.rmtree(weights / "contentvec")
+    with pytest.raises(MissingAsset, match="anivoice fetch contentvec"):
+        VoiceCache(VoiceLibrary(weights), 2**30).acquire("alice", False)
+
+
+def test_another_encoder_is_asked_for_by_name(weights: Path) -> None:
+    (weights / "alice.json").write_text(json.dumps({"embedder_model": "chinese-hubert-base"}))
+    cache = VoiceCache(VoiceLibrary(weights), 2**30)
+    with pytest.raises(MissingAsset, match="chinese-hubert-base"):
+        cache.acquire("alice", False)
+    shutil.copytree(weights / "contentvec", weights / "chinese-hubert-base")
+    assert cache.acquire("alice", False).encoder.path == weights / "chinese-hubert-base"
+
+
+def test_an_unusable_index_is_refused_only_when_it_is_wanted(weights: Path) -> None:
+    put_index(weights, "alice.index", "trained_empty_256.index")
+    cache = VoiceCache(VoiceLibrary(weights), 2**30)
+    cache.acquire("alice", False)
+    with pytest.raises(InvalidModelFile, match=r"trained but empty.*index_rate to 0"):
+        cache.acquire("alice", True)
