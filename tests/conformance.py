@@ -11,11 +11,14 @@ from anivoice.models.hubert import build_hubert
 from anivoice.models.vits import build_synthesizer
 from anivoice.voices import SharedEncoder, Voice, VoiceFiles
 
+OWN_VECTORS = Path(__file__).parent / "data" / "conformance"
+"""The vectors that lie in the repository. Tests of behaviour take their small voices and their speech from here."""
+
 
 def vectors_dir() -> Path:
-    """tests/data/conformance, or another directory of the same form named by ANIVOICE_CONFORMANCE_DIR."""
+    """The vectors for tests of conformance: our own, or a directory of the same form, ANIVOICE_CONFORMANCE_DIR."""
     override = os.environ.get("ANIVOICE_CONFORMANCE_DIR")
-    return Path(override) if override else Path(__file__).parent / "data" / "conformance"
+    return Path(override) if override else OWN_VECTORS
 
 
 def cases_with_settings(kind: str) -> list[str]:

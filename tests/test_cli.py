@@ -7,14 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conformance import vectors_dir
+from conformance import OWN_VECTORS as VECTORS
 
 from anivoice.cli import main
 from anivoice.models.hubert import HubertConfig
 from anivoice.models.rmvpe_unet import RmvpeConfig
 from anivoice.models.voice_config import VoiceConfig
-
-VECTORS = vectors_dir()
 
 
 @pytest.fixture

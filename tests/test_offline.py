@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conformance import vectors_dir
+from conformance import OWN_VECTORS
 from numpy.typing import NDArray
 
 from anivoice.audio.files import Scratch, check_output, decode
@@ -38,7 +38,7 @@ class Room:
     """An engine with tiny voices: `alice` (v1, f0, 40k) with an index, `nina` (v1, no f0, 48k)."""
 
     def __init__(self, weights_dir: Path) -> None:
-        vectors = vectors_dir()
+        vectors = OWN_VECTORS
         shutil.copy(vectors / "synth" / "v1_f0_40k.pth", weights_dir / "alice.pth")
         shutil.copy(vectors / "retrieval" / "added_v1_256.index", weights_dir / "added_IVF20_alice.index")
         shutil.copy(vectors / "synth" / "v1_nof0_48k.pth", weights_dir / "nina.pth")
@@ -80,8 +80,8 @@ def convert(room: Room, task: ConversionTask, source: io.BytesIO) -> tuple[NDArr
     return soundfile.read(result, dtype="float32")
 
 
-def speech(folder: Path) -> NDArray[np.float32]:
-    return soundfile.read(folder / "audio" / SHORT, dtype="float32")[0]
+def speech() -> NDArray[np.float32]:
+    return soundfile.read(OWN_VECTORS / "audio" / SHORT, dtype="float32")[0]
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 16000, 22050, 44100, 48000])
@@ -97,10 +97,8 @@ def test_the_result_is_exactly_as_long_as_the_input(room: Room, alice: Voice, ra
     assert (len(got), got_rate) == (num_samples, rate_hz)
 
 
-def test_the_same_seed_gives_the_same_file_and_another_seed_another(
-    room: Room, alice: Voice, conformance_dir: Path
-) -> None:
-    source = wav(speech(conformance_dir))
+def test_the_same_seed_gives_the_same_file_and_another_seed_another(room: Room, alice: Voice) -> None:
+    source = wav(speech())
     first, _ = convert(room, room.task(alice), source)
     source.seek(0)
     again, _ = convert(room, room.task(alice), source)
@@ -111,8 +109,8 @@ def test_the_same_seed_gives_the_same_file_and_another_seed_another(
 
 
 @pytest.mark.parametrize("name", ["alice", "nina"])
-def test_cutting_a_recording_does_not_change_it(room: Room, conformance_dir: Path, name: str) -> None:
-    samples = soundfile.read(conformance_dir / "audio" / "speech_long_16k.wav", dtype="float32")[0][: 16000 * 9 + 77]
+def test_cutting_a_recording_does_not_change_it(room: Room, name: str) -> None:
+    samples = soundfile.read(OWN_VECTORS / "audio" / "speech_long_16k.wav", dtype="float32")[0][: 16000 * 9 + 77]
     many = Profile(pad_s=1, query_s=1, center_s=3, max_s=4)
     one = Profile(pad_s=1, query_s=1, center_s=3, max_s=100)
     with room.voices.using(name, with_index=False) as voice:
@@ -133,8 +131,8 @@ def test_cutting_a_recording_does_not_change_it(room: Room, conformance_dir: Pat
     assert np.corrcoef(joined, whole)[0, 1] > 0.99
 
 
-def test_stereo_is_mixed_down(room: Room, alice: Voice, conformance_dir: Path) -> None:
-    mono = speech(conformance_dir)
+def test_stereo_is_mixed_down(room: Room, alice: Voice) -> None:
+    mono = speech()
     stereo = np.stack([2 * mono, np.zeros_like(mono)], axis=1) * 0.5
     from_mono, _ = convert(room, room.task(alice), wav(mono * 0.5, subtype="FLOAT"))
     from_stereo, _ = convert(room, room.task(alice), wav(stereo, subtype="FLOAT"))
@@ -142,8 +140,8 @@ def test_stereo_is_mixed_down(room: Room, alice: Voice, conformance_dir: Path) -
 
 
 @pytest.mark.parametrize("fmt", ["wav", "flac", "ogg", "mp3"])
-def test_formats_in_and_out(room: Room, alice: Voice, conformance_dir: Path, fmt: str) -> None:
-    samples = speech(conformance_dir)[:16000]
+def test_formats_in_and_out(room: Room, alice: Voice, fmt: str) -> None:
+    samples = speech()[:16000]
     source = wav(samples, 16000, fmt.upper())
     task = ConversionTask(
         alice, ConversionParameters(), "pm", 3, output_format=check_output(fmt, 48000), output_rate_hz=48000
@@ -154,13 +152,13 @@ def test_formats_in_and_out(room: Room, alice: Voice, conformance_dir: Path, fmt
     assert np.abs(got).max() > 0.01
 
 
-def test_loud_input_does_not_clip(room: Room, alice: Voice, conformance_dir: Path) -> None:
-    got, _ = convert(room, room.task(alice, volume_envelope=0), wav(speech(conformance_dir) * 30, subtype="FLOAT"))
+def test_loud_input_does_not_clip(room: Room, alice: Voice) -> None:
+    got, _ = convert(room, room.task(alice, volume_envelope=0), wav(speech() * 30, subtype="FLOAT"))
     assert 0.5 < np.abs(got).max() <= 0.991
 
 
-def test_volume_envelope_zero_follows_the_input(room: Room, alice: Voice, conformance_dir: Path) -> None:
-    samples = speech(conformance_dir)
+def test_volume_envelope_zero_follows_the_input(room: Room, alice: Voice) -> None:
+    samples = speech()
     samples[20000:] *= 0.01
     flat, _ = convert(room, room.task(alice, volume_envelope=1), wav(samples, subtype="FLOAT"))
     following, _ = convert(room, room.task(alice, volume_envelope=0), wav(samples, subtype="FLOAT"))
@@ -172,8 +170,8 @@ def test_volume_envelope_zero_follows_the_input(room: Room, alice: Voice, confor
     assert ratio(following) < 0.1 * ratio(flat)
 
 
-def test_formant_shift_keeps_length_and_pitch(room: Room, alice: Voice, conformance_dir: Path) -> None:
-    samples = speech(conformance_dir)
+def test_formant_shift_keeps_length_and_pitch(room: Room, alice: Voice) -> None:
+    samples = speech()
     plain, _ = convert(room, room.task(alice), wav(samples))
     for shift in (-7.0, 5.0):
         moved, _ = convert(room, room.task(alice, formant_shift=shift), wav(samples))
@@ -181,12 +179,12 @@ def test_formant_shift_keeps_length_and_pitch(room: Room, alice: Voice, conforma
         assert not np.allclose(moved, plain, atol=1e-3)
 
 
-def test_a_cancelled_job_ends_with_cancelled_and_no_files(room: Room, alice: Voice, conformance_dir: Path) -> None:
+def test_a_cancelled_job_ends_with_cancelled_and_no_files(room: Room, alice: Voice) -> None:
     job = Job()
     job.cancel()
     before = set(Path(tempfile.gettempdir()).glob("anivoice-*"))
     with pytest.raises(Cancelled):
-        convert_file(room.engine, room.task(alice), wav(speech(conformance_dir)), io.BytesIO(), job)
+        convert_file(room.engine, room.task(alice), wav(speech()), io.BytesIO(), job)
     assert set(Path(tempfile.gettempdir()).glob("anivoice-*")) == before
 
 

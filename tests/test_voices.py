@@ -7,12 +7,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from conformance import vectors_dir
+from conformance import OWN_VECTORS as VECTORS
 
 from anivoice.errors import InvalidModelFile, InvalidParameter, MissingAsset, NotFound
 from anivoice.voices import VoiceCache, VoiceLibrary
-
-VECTORS = vectors_dir()
 
 
 def put_voice(folder: Path, name: str, source: str = "v1_f0_40k.pth") -> Path:

@@ -1,6 +1,5 @@
 """The same voice on a GPU: float32 equals the CPU, float16 is close, searches agree, memory comes back."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +39,9 @@ def convert(voice: Voice, folder: Path, device: str, dtype: torch.dtype, seed: i
 
 
 @pytest.fixture
-def on_cpu(conformance_dir: Path, h768_hf_dir: Path) -> Iterator[np.ndarray]:
+def on_cpu(conformance_dir: Path, h768_hf_dir: Path) -> np.ndarray:
     voice = load_voice(conformance_dir, SETTINGS, h768_hf_dir)
-    yield convert(voice, conformance_dir, "cpu", torch.float32, 5)
+    return convert(voice, conformance_dir, "cpu", torch.float32, 5)
 
 
 def test_gpu_float32_equals_the_cpu(voice: Voice, conformance_dir: Path, on_cpu: np.ndarray) -> None:
