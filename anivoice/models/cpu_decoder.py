@@ -22,17 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anivoice.models.fast_conv import MIN_DIRECT_PRODUCTS, RowConv, RowLayout, Rows, Scratch, bias_of, row_conv
-from anivoice.models.nsf_hifigan import (
-    LAST_SLOPE,
-    SLOPE,
-    MrfBlock,
-    MrfHifiGan,
-    MrfLayer,
-    NsfHifiGan,
-    ResidualBlock1,
-    ResidualBlock2,
-)
+from anivoice.models.fast_conv import MIN_DIRECT_PRODUCTS, RowLayout, Scratch, bias_of
+from anivoice.models.nsf_hifigan import LAST_SLOPE, SLOPE, MrfHifiGan, NsfHifiGan
+from anivoice.models.residual_rows import Block, ResidualRows, groups_of
 
 Decoder = NsfHifiGan | MrfHifiGan
 
@@ -41,9 +33,6 @@ SAMPLES_PER_TILE = 4800
 
 NARROW_COST = 20
 """Matrix products on rows of this many values take twice as long per value as on very wide rows (measured)."""
-
-_Block = list[list[RowConv]]
-"""Groups of convolutions, each with a skip connection around it."""
 
 
 class Tuning(NamedTuple):
@@ -69,24 +58,31 @@ class Step(Protocol):
         """Input rows that output rows `[lo, hi)` depend on, not yet cut at the signal's ends."""
         ...
 
-    def __call__(self, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Tensor:
-        """Output rows `[lo, hi)` of a signal of `num_rows` output rows; `x` are the input rows from `first` on."""
+    def __call__(self, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Iterator[Tensor]:
+        """Output rows `[lo, hi)` of a signal of `num_rows`, with pauses before; `x` are input rows from `first` on."""
         ...
 
 
 def _stream(step: Step, pieces: Iterator[Tensor], num_input_rows: int) -> Iterator[Tensor]:
-    """Output rows of a step in tiles of equal length, from consecutive pieces of its input rows."""
+    """Output rows of a step in tiles of equal length, from consecutive pieces of its input rows.
+
+    An empty piece is a pause: it goes through all steps to the caller.
+    """
     num_rows = num_input_rows * step.rate
     tile_rows = math.ceil(num_rows / max(1, round(num_rows / step.tile_rows)))
-    window, first = next(pieces), 0
+    window, first = torch.empty(0), 0
     for lo in range(0, num_rows, tile_rows):
         hi = min(lo + tile_rows, num_rows)
         a, b = step.input_range(lo, hi)
         a, b = max(a, 0), min(b, num_input_rows)
         window, first = window[a - first :], a
         while first + len(window) < b:
-            window = torch.cat([window, next(pieces)])
-        yield step(window[: b - first], first, lo, hi, num_rows)
+            piece = next(pieces)
+            if len(piece):
+                window = torch.cat([window, piece]) if len(window) else piece
+            else:
+                yield piece
+        yield from step(window[: b - first], first, lo, hi, num_rows)
 
 
 class _Speaker:
@@ -102,9 +98,9 @@ class _Speaker:
     def input_range(self, lo: int, hi: int) -> tuple[int, int]:
         return lo - self.reach, hi + self.reach
 
-    def __call__(self, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Tensor:
+    def __call__(self, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Iterator[Tensor]:
         y: Tensor = self.conv(x.t()) + self.condition
-        return y[:, lo - first : hi - first].t().contiguous()
+        yield y[:, lo - first : hi - first].t().contiguous()
 
 
 class _Stage:
@@ -117,7 +113,7 @@ class _Stage:
         self,
         up: nn.ConvTranspose1d,
         noise: nn.Conv1d | None,
-        blocks: list[_Block],
+        blocks: list[Block],
         input_scale: float,
         tuning: Tuning,
     ) -> None:
@@ -174,43 +170,12 @@ class _Stage:
         return RowLayout(num_rows, R, self.channels, self.reach, slack=max(self.frame_rows))
 
 
-class _ResidualBlocks:
-    """The residual blocks of a stage on tiles of one length, with the memory for it."""
-
-    def __init__(self, blocks: list[_Block], layout: RowLayout, scratch: Scratch) -> None:
-        self.blocks, self.layout, self.scratch = blocks, layout, scratch
-        self.x, self.hidden, self.total = Rows(layout), Rows(layout), Rows(layout)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Sum over the blocks, `[L, C]` -> `[L, C]`. Rows near false ends are wrong, up to the stage's halo."""
-        L, R, C = self.layout[:3]
-        x = F.pad(x, (0, 0, 0, self.layout.num_rows * R - L)).view(R, -1, C).transpose(0, 1)
-        for i, block in enumerate(self.blocks):
-            out = self.x if i else self.total
-            out.inner.copy_(x)
-            self._apply(block, out)
-            if i:
-                self.total.inner.add_(out.inner)
-        return self.total.inner.transpose(0, 1).reshape(-1, C)[:L]
-
-    def _apply(self, block: _Block, x: Rows) -> None:
-        """One residual block in place."""
-        for pair in block:
-            y = x
-            for conv in pair[:-1]:
-                y.surround()
-                conv(y, self.hidden, SLOPE, self.scratch, add=False)
-                y = self.hidden
-            y.surround()
-            pair[-1](y, x, SLOPE, self.scratch, add=True)
-
-
 class _StageOfSignal:
     """A stage and the source of the signal that it works on."""
 
     def __init__(self, stage: _Stage, source: Tensor | None, scratch: Scratch) -> None:
         self.scratch = scratch
-        self.residual: _ResidualBlocks | None = None
+        self.residual: ResidualRows | None = None
         self.stage, self.rate, self.tile_rows = stage, stage.rate, stage.tile_rows
         self.source = None if source is None else F.pad(source, (stage.noise_padding, stage.noise_padding))
 
@@ -219,15 +184,19 @@ class _StageOfSignal:
         lo, hi = max(lo - stage.halo, 0) + stage.padding, hi + stage.halo + stage.padding
         return (lo - stage.kernel_size) // stage.rate + 1, (hi - 1) // stage.rate + 1
 
-    def __call__(self, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Tensor:
+    def __call__(self, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Iterator[Tensor]:
         stage = self.stage
         a, b = max(lo - stage.halo, 0), min(hi + stage.halo, num_rows)
         y = stage.upsample(F.leaky_relu(x, SLOPE), first, a, b)
         if self.source is not None:
             stage.add_source(y, self.source, a, b)
         if self.residual is None or self.residual.layout.num_samples != len(y):
-            self.residual = _ResidualBlocks(stage.blocks, stage.layout(len(y)), self.scratch)
-        return self.residual(y)[lo - a : hi - a]
+            self.residual = ResidualRows(stage.blocks, stage.layout(len(y)), self.scratch)
+        self.residual.load(y)
+        for i in range(len(stage.blocks)):
+            yield y[:0]
+            self.residual.add(i)
+        yield self.residual.sum()[lo - a : hi - a]
 
 
 class _Waveform:
@@ -244,12 +213,12 @@ class _Waveform:
     def input_range(self, lo: int, hi: int) -> tuple[int, int]:
         return lo - self.reach, hi + self.reach
 
-    def __call__(self, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Tensor:
+    def __call__(self, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Iterator[Tensor]:
         taps = F.leaky_relu(x, LAST_SLOPE) @ self.weight
         before = first - (lo - self.reach)
         taps = F.pad(taps, (0, 0, before, hi - lo + 2 * self.reach - before - len(taps)))
         shifted = [taps[i : i + hi - lo, i] for i in range(taps.shape[1])]
-        return torch.tanh(torch.stack(shifted).sum(0) + self.bias)
+        yield torch.tanh(torch.stack(shifted).sum(0) + self.bias)
 
 
 class CpuDecoder:
@@ -265,7 +234,7 @@ class CpuDecoder:
             assert isinstance(up, nn.ConvTranspose1d)
             assert noise is None or isinstance(noise, nn.Conv1d)
             assert isinstance(modules, nn.ModuleList)
-            blocks = [_groups_of(module, tuning.min_direct_products) for module in modules]
+            blocks = [groups_of(module, tuning.min_direct_products) for module in modules]
             self._stages.append(_Stage(up, noise, blocks, scale, tuning))
             scale = 1 / len(blocks)
         self._post = _Waveform(decoder.conv_post, scale)
@@ -275,7 +244,10 @@ class CpuDecoder:
         return torch.cat(list(self.decode_tiles(z, g, source)), dim=1)
 
     def decode_tiles(self, z: Tensor, g: Tensor, source: Tensor | None) -> Iterator[Tensor]:
-        """Consecutive pieces `[B, n]` of the waveform; between two of them the caller may do other work."""
+        """Consecutive pieces `[B, n]` of the waveform, many of them empty (n = 0).
+
+        Between two pieces the caller may do other work; each takes at most a few tens of ms to compute at full size.
+        """
         items = [self._decode_item(z[i], g[i], None if source is None else source[i, 0]) for i in range(z.shape[0])]
         while True:
             with torch.inference_mode():
@@ -283,7 +255,7 @@ class CpuDecoder:
             tensors = [piece for piece in pieces if piece is not None]
             if not tensors:
                 return
-            yield torch.stack(tensors)
+            yield torch.stack([piece.flatten() for piece in tensors])
 
     def _decode_item(self, z: Tensor, g: Tensor, source: Tensor | None) -> Iterator[Tensor]:
         """`z` `[C, T]`, `g` `[G, 1]`, `source` `[T * S]` -> consecutive pieces `[n]`."""
@@ -293,19 +265,6 @@ class CpuDecoder:
             pieces = _stream(_StageOfSignal(stage, source, scratch), pieces, num_rows)
             num_rows *= stage.rate
         return _stream(self._post, pieces, num_rows)
-
-
-def _groups_of(block: nn.Module, min_direct_products: int) -> _Block:
-    """The convolutions of a residual block, in groups with one skip connection around each."""
-    groups: list[tuple[nn.Module, ...]]
-    if isinstance(block, MrfBlock):
-        groups = [(layer.conv1, layer.conv2) for layer in block.layers if isinstance(layer, MrfLayer)]
-    elif isinstance(block, ResidualBlock1):
-        groups = list(zip(block.convs1, block.convs2, strict=True))
-    else:
-        assert isinstance(block, ResidualBlock2)
-        groups = [(conv,) for conv in block.convs]
-    return [[row_conv(conv, min_direct_products) for conv in group if isinstance(conv, nn.Conv1d)] for group in groups]
 
 
 def _stage_modules(decoder: Decoder) -> Iterator[tuple[nn.Module, nn.Module | None, nn.Module]]:

@@ -94,7 +94,8 @@ def test_tiles_come_one_by_one_and_join_to_the_waveform() -> None:
     decoder = decoder_of(config, 3)
     inputs = inputs_of(config, 2, 500)
     pieces = list(CpuDecoder(decoder, SMALL_TILES).decode_tiles(*inputs))
-    assert len(pieces) > 3
+    assert sum(piece.shape[1] > 0 for piece in pieces) > 3
+    assert sum(piece.shape[1] == 0 for piece in pieces) > 3
     assert all(piece.shape[0] == 2 for piece in pieces)
     torch.testing.assert_close(torch.cat(pieces, 1), decoder(*inputs), rtol=0, atol=1e-5)
 
