@@ -118,6 +118,7 @@ async def _stop_accepting(app: web.Application) -> None:
     """The server is to end: what waits for the engine fails now, with a clear sentence, and gets its answer."""
     services = app[SERVICES]
     services.conversions.refuse_new()
+    services.warm_up.expect_end()
     await asyncio.to_thread(services.room.engine.stop)
 
 

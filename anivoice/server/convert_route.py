@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from aiohttp import HttpVersion11, hdrs, web
 
@@ -40,8 +40,6 @@ class Converted:
 
 async def expect_later(request: web.Request) -> None:
     """`Expect: 100-continue` is answered by the handler, when it is sure that it wants the body."""
-    if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
-        raise web.HTTPExpectationFailed
 
 
 async def convert(request: web.Request) -> web.StreamResponse:
@@ -143,7 +141,7 @@ def answer_headers(converted: Converted, parameters: FileParameters, file_name: 
     return {
         "Content-Type": CONTENT_TYPES[task.output_format],
         "Content-Disposition": content_disposition(file_name, task.voice.name, task.output_format),
-        "X-Anivoice-Voice": quote(task.voice.name, safe=" ()[]+,.;=@!'&~"),
+        "X-Anivoice-Voice": quote(task.voice.name, safe=" ()[]+,.;=@!'&~", errors="surrogateescape"),
         "X-Anivoice-Pitch-Method": task.pitch_algo,
         "X-Anivoice-Seed": str(task.seed),
         "X-Anivoice-Index": index_use(task),
@@ -154,11 +152,14 @@ def answer_headers(converted: Converted, parameters: FileParameters, file_name: 
 
 
 def content_disposition(upload_name: str, voice_name: str, output_format: str) -> str:
-    """`attachment` with the name `<upload stem>_<voice>.<format>`, safe for every file system (RFC 6266)."""
-    stem = PurePosixPath(upload_name.replace("\\", "/")).stem
+    """`attachment` with the name `<upload stem>_<voice>.<format>`, safe for every file system (RFC 6266).
+
+    Clients send the upload's name as it is or percent-encoded.
+    """
+    stem = PurePosixPath(unquote(upload_name).replace("\\", "/")).stem
     name = f"{_safe_name(stem) or 'audio'}_{_safe_name(voice_name) or 'voice'}.{output_format}"
     plain = re.sub(r"[^\x20-\x7e]", "_", name)
-    extended = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
+    extended = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='', errors='surrogateescape')}"
     return f'attachment; filename="{plain}"{extended}'
 
 
@@ -177,12 +178,16 @@ async def _send(
     response = web.StreamResponse(headers=headers)
     response.content_length = converted.num_bytes
     await response.prepare(request)
-    await _send_file(response, result, services.workers, services.settings.max_stall_seconds)
+    await _send_file(response, result, converted.num_bytes, services.workers, services.settings.max_stall_seconds)
     return response
 
 
-async def _send_file(response: web.StreamResponse, file: BinaryIO, workers: Workers, max_stall_s: float) -> None:
-    while chunk := await workers.run(file.read, SEND_BYTES):
+async def _send_file(
+    response: web.StreamResponse, file: BinaryIO, num_bytes: int, workers: Workers, max_stall_s: float
+) -> None:
+    """Nothing is awaited after the last byte: a client that has everything may hang up."""
+    for start in range(0, num_bytes, SEND_BYTES):
+        chunk = await workers.run(file.read, min(SEND_BYTES, num_bytes - start))
         async with asyncio.timeout(max_stall_s):
             await response.write(chunk)
     await response.write_eof()
@@ -190,7 +195,10 @@ async def _send_file(response: web.StreamResponse, file: BinaryIO, workers: Work
 
 async def _send_continue(request: web.Request) -> None:
     """Tells a client that asked before sending (`Expect: 100-continue`) that its body is wanted."""
-    if hdrs.EXPECT in request.headers and request.version >= HttpVersion11:
+    expectation = request.headers.get(hdrs.EXPECT, "").lower()
+    if expectation and expectation != "100-continue":
+        raise web.HTTPExpectationFailed
+    if expectation and request.version >= HttpVersion11:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # As aiohttp's own handler does: the interim answer is no part of the response.
         request.writer.output_size = 0

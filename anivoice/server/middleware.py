@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("REQUEST_ID", str)
-RESPONSE_BEGUN: web.RequestKey[bool] = web.RequestKey("RESPONSE_BEGUN", bool)
+BEGUN_RESPONSE: web.RequestKey[web.StreamResponse] = web.RequestKey("BEGUN_RESPONSE", web.StreamResponse)
+BROKEN_STATUS: web.RequestKey[int] = web.RequestKey("BROKEN_STATUS", int)
 CLIENT_CLOSED_REQUEST = 499
 MAX_SHOWN_CHARS = 200
 PREFLIGHT_SECONDS = 600
@@ -39,7 +40,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     status = HTTPStatus.INTERNAL_SERVER_ERROR.value
     try:
         response = await handler(request)
-        status = response.status
+        status = request.get(BROKEN_STATUS, response.status)
         return response
     except (asyncio.CancelledError, ConnectionError):
         status = CLIENT_CLOSED_REQUEST
@@ -60,10 +61,11 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     try:
         return await handler(request)
     except Exception as error:
-        if request.get(RESPONSE_BEGUN):
-            _abort(request, error)
-            raise ConnectionResetError("the answer broke off") from error
-        return _error_response(request, error)
+        begun: web.StreamResponse | None = request.get(BEGUN_RESPONSE)
+        if begun is None:
+            return _error_response(request, error)
+        _break_off(request, error)
+        return begun
 
 
 @web.middleware
@@ -83,7 +85,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """On every answer, streamed ones and errors too (the signal `on_response_prepare`)."""
-    request[RESPONSE_BEGUN] = True
+    request[BEGUN_RESPONSE] = response
     response.headers["X-Request-Id"] = request.get(REQUEST_ID, "")
     response.headers["X-Content-Type-Options"] = "nosniff"
     origin = request.headers.get(hdrs.ORIGIN)
@@ -153,9 +155,13 @@ def _sentence(request: web.Request, error: web.HTTPException) -> str:
             return f"{error.reason}; GET /docs tells how to call {path}"
 
 
-def _abort(request: web.Request, error: Exception) -> None:
+def _break_off(request: web.Request, error: Exception) -> None:
     """The answer has begun and cannot be finished: the connection is cut, so that nobody takes a part for the whole."""
-    if not isinstance(error, ConnectionError):
+    if isinstance(error, ConnectionError | TimeoutError):
+        request[BROKEN_STATUS] = CLIENT_CLOSED_REQUEST
+        logger.info("request %s: the client does not take the answer any more", request[REQUEST_ID])
+    else:
+        request[BROKEN_STATUS] = HTTPStatus.INTERNAL_SERVER_ERROR.value
         logger.error("request %s broke off", request[REQUEST_ID], exc_info=error)
     if request.transport is not None:
         request.transport.abort()

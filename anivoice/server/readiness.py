@@ -43,6 +43,7 @@ class WarmUp:
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
         self._ended_s = 0.0
+        self._is_ending = False
 
     def start(self) -> None:
         """Begins a warm-up, unless one runs."""
@@ -55,6 +56,10 @@ class WarmUp:
         if self.state == "failed" and self._clock() - self._ended_s >= RETRY_SECONDS:
             self.start()
 
+    def expect_end(self) -> None:
+        """The server is to end: a warm-up that fails now fails for that reason."""
+        self._is_ending = True
+
     async def stop(self) -> None:
         """Waits for a warm-up that runs. Stop the engine before."""
         if self._task is not None:
@@ -66,7 +71,7 @@ class WarmUp:
             await self._warm()
         except AnivoiceError as error:
             problem = str(error)
-            logger.warning("warm-up failed: %s", error)
+            logger.log(logging.INFO if self._is_ending else logging.WARNING, "warm-up failed: %s", error)
         except Exception:
             problem = "internal error; see the server's log"
             logger.exception("warm-up failed")

@@ -152,5 +152,6 @@ def _form_errors(settings: Settings) -> Iterator[None]:
     except TimeoutError as error:
         raise InvalidRequest(f"the upload stood still for {settings.max_stall_seconds:g} s; send it again") from error
     except (ValueError, RuntimeError, LookupError, HttpProcessingError, web.RequestPayloadError) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        text = error.message if isinstance(error, HttpProcessingError) else str(error)
+        reason = " ".join(text.split())[:200] or type(error).__name__
         raise InvalidRequest(f"the form is cut off or is no multipart/form-data ({reason})") from error
