@@ -5,7 +5,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -218,7 +218,8 @@ class Voice:
     encoder: SharedEncoder
     index: "IvfIndex | None" = None
     placed: "Converter | None" = None
-    num_users: int = field(default=0)
+    placed_bytes: int = 0
+    num_users: int = 0
 
     @property
     def name(self) -> str:
@@ -226,9 +227,9 @@ class Voice:
 
     @property
     def num_bytes(self) -> int:
-        """Host memory of weights and index."""
+        """Memory of weights, index, and what the engine made of them."""
         weights = sum(p.numel() * p.element_size() for p in self.model.parameters())
-        return weights + (0 if self.index is None else self.index.vectors.nbytes)
+        return weights + self.placed_bytes + (0 if self.index is None else self.index.vectors.nbytes)
 
 
 class VoiceCache:

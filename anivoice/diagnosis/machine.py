@@ -174,7 +174,7 @@ def _check_unused_gpu(names: list[str]) -> list[Finding]:
 
 def check_memory(available_bytes: int | None = None) -> list[Finding]:
     if available_bytes is None:
-        import psutil  # type: ignore[import-untyped]
+        import psutil
 
         available_bytes = psutil.virtual_memory().available
     detail = f"{available_bytes / 2**30:.1f} GiB of memory are free"

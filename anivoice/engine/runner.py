@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from anivoice.engine.batch import PitchRequest, Request, SegmentRequest, WarmRequest
+from anivoice.models.parallel_decoder import DecoderThreads
 from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.converter import Converter, Window
 from anivoice.stages.pitch.extractor import PitchExtractor
@@ -29,12 +30,15 @@ class TorchRunner:
         self.dtype = dtype
         self.num_threads = num_threads
         self.evict_idle_voice = evict_idle_voice
+        self.threads: DecoderThreads | None = None
         self.pitch = PitchExtractor(weights_dir, device, dtype)
 
     def open(self) -> None:
         # OpenMP's number of threads belongs to the thread that sets it.
         if self.num_threads is not None:
             torch.set_num_threads(self.num_threads)
+        if self.device.type == "cpu" and torch.get_num_threads() > 1:
+            self.threads = DecoderThreads(torch.get_num_threads())
         torch.set_flush_denormal(True)
         # float32 means float32: TF32 would cost three digits.
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -90,8 +94,9 @@ class TorchRunner:
         if voice.encoder.placed is None:
             voice.encoder.placed = ContentEncoder(voice.encoder.model, self.device, self.dtype)
         if voice.placed is None:
-            synthesizer = VoiceSynthesizer(voice.model, self.device, self.dtype)
+            synthesizer = VoiceSynthesizer(voice.model, self.device, self.dtype, self.threads)
             voice.placed = Converter(voice.encoder.placed, synthesizer, None)
+            voice.placed_bytes = 0 if synthesizer.cpu_decoder is None else synthesizer.cpu_decoder.num_bytes
         if voice.placed.retriever is None and voice.index is not None:
             voice.placed.retriever = Retriever(voice.index, self.device)
         return voice.placed

@@ -126,6 +126,7 @@ class _Stage:
         self.noise_weight = None if noise is None else noise.weight.detach()[:, 0].t().contiguous()
         self.noise_stride, self.noise_padding = (1, 0) if noise is None else (noise.stride[0], int(noise.padding[0]))
         convs = [conv for block in blocks for pair in block for conv in pair]
+        self.num_bytes = sum(conv.num_bytes for conv in convs) + sum(4 * weight.numel() for weight in self.up)
         self.reach = max(conv.reach for conv in convs)
         self.frame_rows = [conv.frame_rows for conv in convs]
         self.halo = max(sum(conv.reach for pair in block for conv in pair) for block in blocks)
@@ -238,6 +239,11 @@ class CpuDecoder:
             self._stages.append(_Stage(up, noise, blocks, scale, tuning))
             scale = 1 / len(blocks)
         self._post = _Waveform(decoder.conv_post, scale)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the transformed weights."""
+        return sum(stage.num_bytes for stage in self._stages)
 
     def __call__(self, z: Tensor, g: Tensor, source: Tensor | None) -> Tensor:
         """`z` `[B, C, T]`, `g` `[B, G, 1]`, `source` `[B, 1, T * S]` (f0 models) -> waveform `[B, T * S]` in -1..1."""

@@ -150,6 +150,11 @@ class DirectConv:
         self.taps = conv.weight.detach().permute(2, 1, 0).contiguous()
         self.bias = bias_of(conv)
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the weights."""
+        return self.taps.numel() * self.taps.element_size()
+
     def __call__(self, x: Rows, out: Rows, slope: float, scratch: Scratch, *, add: bool) -> None:
         """Writes to, or adds to, `out.inner`. `x` must be surrounded."""
         layout = x.layout
@@ -175,6 +180,11 @@ class ToomCookConv:
         w = conv.weight.detach().double().permute(2, 1, 0)
         self.weights = (scheme.weights @ w.reshape(k, -1)).float().view(-1, *w.shape[1:])
         self.bias = bias_of(conv)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the weights."""
+        return self.weights.numel() * self.weights.element_size()
 
     def __call__(self, x: Rows, out: Rows, slope: float, scratch: Scratch, *, add: bool) -> None:
         """Writes to, or adds to, `out.inner`; rows after it are spoilt up to a whole frame. `x` must be surrounded."""

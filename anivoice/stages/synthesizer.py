@@ -12,6 +12,7 @@ from torch import Tensor
 
 from anivoice.errors import InvalidParameter
 from anivoice.models.cpu_decoder import CpuDecoder
+from anivoice.models.parallel_decoder import DecoderThreads, ParallelDecoder
 from anivoice.models.sine_source import phase_after
 from anivoice.models.vits import Synthesizer, flow_first_frame
 from anivoice.stages.noise import PositionalNoise
@@ -37,16 +38,24 @@ class Excitation:
 
 
 class VoiceSynthesizer:
-    """One voice's network, placed on a device."""
+    """One voice's network, placed on a device.
 
-    def __init__(self, model: Synthesizer, device: torch.device, dtype: torch.dtype) -> None:
+    On the CPU in float32 a faster decoder takes the place of the network's own; with `threads` it decodes as many parts
+    of a window at a time as there are threads.
+    """
+
+    def __init__(
+        self, model: Synthesizer, device: torch.device, dtype: torch.dtype, threads: DecoderThreads | None = None
+    ) -> None:
         self.model = model.to(device, dtype)
         self.config = model.config
         self.device = device
         self.dtype = dtype
-        is_exact = device.type == "cpu" and dtype == torch.float32
-        self.cpu_decoder = CpuDecoder(model.dec) if is_exact else None
         self.halo_frames = model.config.decoder_receptive_frames
+        self.cpu_decoder: CpuDecoder | ParallelDecoder | None = None
+        if device.type == "cpu" and dtype == torch.float32:
+            decoder = CpuDecoder(model.dec)
+            self.cpu_decoder = decoder if threads is None else ParallelDecoder(decoder, self.halo_frames, threads)
 
     def steps(
         self,
