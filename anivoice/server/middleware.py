@@ -88,6 +88,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     request[BEGUN_RESPONSE] = response
     response.headers["X-Request-Id"] = request.get(REQUEST_ID, "")
     response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers[hdrs.SERVER] = "anivoice"
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is not None:
         response.headers.add(hdrs.VARY, hdrs.ORIGIN)

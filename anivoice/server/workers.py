@@ -13,9 +13,11 @@ T = TypeVar("T")
 
 
 class Workers:
-    """A pool of `num_threads` threads for short work."""
+    """A pool of `num_threads` threads for short work. Raises FileNotFoundError when no folder takes temporary files."""
 
     def __init__(self, num_threads: int) -> None:
+        # At its first call Python tries the folder with a file that has a name: now, not when an upload begins.
+        tempfile.gettempdir()
         self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="anivoice-worker")
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import threading
 
 import pytest
@@ -192,3 +193,21 @@ async def test_conversion_that_was_cancelled_is_waited_for(until):
     assert ended.is_set()
     assert conversions.num_running == 0
     await conversions.close()
+
+
+async def test_client_that_takes_nothing_is_given_up(serve_fake, form, make_audio, num_open_files, until):
+    client = await serve_fake(max_stall_seconds=0.1)
+    body = form(make_audio(30), output_sample_rate=192000)()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        connection.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(connection, (client.host, client.port))
+        content = await body.as_bytes()
+        head = f"POST /convert HTTP/1.1\r\nHost: localhost\r\nContent-Type: {body.content_type}\r\n"
+        await loop.sock_sendall(connection, f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+        assert (await loop.sock_recv(connection, 1000)).startswith(b"HTTP/1.1 200 OK")
+        await until(lambda: conversions_of(client).num_places_taken == 0)
+        await until(lambda: num_open_files() == 0)
+    async with client.get("/metrics") as answer:
+        assert 'route="/convert",status="499"} 1.0' in await answer.text()

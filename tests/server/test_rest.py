@@ -13,6 +13,7 @@ async def test_greeting_for_programs(serve_fake):
         assert answer.status == 200
         assert await answer.json() == {"message": "AniVoiceChanger API is running"}
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Server"] == "anivoice"
         assert re.fullmatch("[0-9a-f]{16}", answer.headers["X-Request-Id"])
 
 
