@@ -19,6 +19,7 @@ import soundfile
 import torch
 from aiohttp import FormData, web
 from aiohttp.test_utils import TestClient
+from conformance import OWN_VECTORS
 
 from anivoice.config import Settings, load_settings
 from anivoice.engine.batch import Job, PitchRequest, Request, SegmentRequest, WarmRequest
@@ -34,10 +35,10 @@ Client = TestClient[web.Request, web.Application]
 
 
 @pytest.fixture(scope="session")
-def weights_dir(conformance_dir: Path, h768_hf_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights_dir(h768_hf_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """alice (v1, index), bob (v1), mismatch (v1, index of v2), vera (v2, index), whisper (v1 without f0), broken."""
     target = tmp_path_factory.mktemp("weights")
-    synth, retrieval = conformance_dir / "synth", conformance_dir / "retrieval"
+    synth, retrieval = OWN_VECTORS / "synth", OWN_VECTORS / "retrieval"
     for name, file in {
         "alice": "v1_f0_40k",
         "bob": "v1_f0_40k",
@@ -50,22 +51,22 @@ def weights_dir(conformance_dir: Path, h768_hf_dir: Path, tmp_path_factory: pyte
     shutil.copyfile(retrieval / "added_v1_256.index", target / "alice.index")
     shutil.copyfile(retrieval / "added_v2_768.index", target / "mismatch.index")
     shutil.copyfile(retrieval / "added_v2_768.index", target / "vera.index")
-    shutil.copytree(conformance_dir / "hubert" / "tiny12_hf_safetensors", target / "contentvec")
+    shutil.copytree(OWN_VECTORS / "hubert" / "tiny12_hf_safetensors", target / "contentvec")
     shutil.copytree(h768_hf_dir, target / "h768")
     (target / "vera.json").write_text(json.dumps({"embedder_model": "h768"}), "utf-8")
     return target
 
 
 @pytest.fixture(scope="session")
-def speech(conformance_dir: Path) -> bytes:
+def speech() -> bytes:
     """A short recording, 16 kHz WAV."""
-    return (conformance_dir / "audio" / "speech_short_16k.wav").read_bytes()
+    return (OWN_VECTORS / "audio" / "speech_short_16k.wav").read_bytes()
 
 
 @pytest.fixture(scope="session")
-def long_speech(conformance_dir: Path) -> bytes:
+def long_speech() -> bytes:
     """A recording of several windows."""
-    return (conformance_dir / "audio" / "speech_long_16k.wav").read_bytes()
+    return (OWN_VECTORS / "audio" / "speech_long_16k.wav").read_bytes()
 
 
 @pytest.fixture
