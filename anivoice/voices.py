@@ -362,7 +362,10 @@ def missing_encoder_message(voice_name: str, embedder_model: str | None, weights
 
 
 def _encoder_stamp(path: Path) -> Stamp:
-    return stamp_of(iter(sorted(path.iterdir()) if path.is_dir() else [path]))
+    """The stamp of an encoder's file or folder; of one that is gone an empty one, which no loaded encoder has."""
+    if path.is_dir():
+        return stamp_of(iter(sorted(path.iterdir())))
+    return stamp_of(iter([path])) if path.exists() else ()
 
 
 def _index_for_use(files: VoiceFiles, config: VoiceConfig) -> "IvfIndex | None":

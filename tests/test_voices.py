@@ -170,6 +170,14 @@ def test_a_missing_encoder_names_the_command(weights: Path) -> None:
         VoiceCache(VoiceLibrary(weights), 2**30).acquire("alice", False)
 
 
+def test_an_encoder_that_vanishes_is_told_even_when_the_voice_is_loaded(weights: Path) -> None:
+    cache = VoiceCache(VoiceLibrary(weights), 2**30)
+    cache.release(cache.acquire("alice", False))
+    shutil.rmtree(weights / "contentvec")
+    with pytest.raises(MissingAsset, match="anivoice fetch contentvec"):
+        cache.acquire("alice", False)
+
+
 def test_another_encoder_is_asked_for_by_name(weights: Path) -> None:
     (weights / "alice.json").write_text(json.dumps({"embedder_model": "chinese-hubert-base"}))
     cache = VoiceCache(VoiceLibrary(weights), 2**30)
