@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import torch
@@ -51,6 +52,7 @@ MAX_SUBMITTED = 2
 """Windows of one file in the engine at once: the next waits while this one's result is written."""
 
 Progress = Callable[[float], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,10 @@ def convert_file(
     """
     rate_hz = task.output_rate_hz or task.voice.config.sample_rate_hz
     with Scratch() as decoded, Scratch() as filtered, Scratch() as converted, Scratch() as finished:
-        info = decode(source, decoded, SAMPLE_RATE_HZ, task.max_seconds)
+        info = decode(source, decoded, SAMPLE_RATE_HZ, task.max_seconds, partial(_stop_if_cancelled, job))
         gain = 1 / max(1.0, info.peak / MAX_INPUT_PEAK)
         input_rms = FrameRms(SAMPLE_RATE_HZ // 2)
-        for chunk in high_pass_chunks(Scaled(decoded, gain)):
-            _stop_if_cancelled(job)
+        for chunk in _until_cancelled(high_pass_chunks(Scaled(decoded, gain)), job):
             input_rms.feed(chunk)
             filtered.append(chunk)
         made_rms = FrameRms(task.voice.config.sample_rate_hz // 2)
@@ -131,8 +132,9 @@ def convert_file(
             input_rms.result(), made_rms.result(), len(converted), task.parameters.volume_envelope
         )
         num_samples = round(info.num_frames * rate_hz / info.sample_rate_hz)
-        peak = _finish(converted, envelope, finished, task.voice.config.sample_rate_hz, rate_hz, num_samples)
-        encode(finished.blocks(), 1 / max(1.0, peak / MAX_OUTPUT_PEAK), destination, rate_hz, task.output_format)
+        peak = _finish(converted, envelope, finished, task.voice.config.sample_rate_hz, rate_hz, num_samples, job)
+        blocks = _until_cancelled(finished.blocks(), job)
+        encode(blocks, 1 / max(1.0, peak / MAX_OUTPUT_PEAK), destination, rate_hz, task.output_format)
     return ConversionReport(rate_hz, num_samples, info.num_frames / info.sample_rate_hz)
 
 
@@ -267,12 +269,18 @@ class Scaled:
 
 
 def _finish(
-    converted: Scratch, envelope: VolumeEnvelope, to: Scratch, voice_rate_hz: int, rate_hz: int, num_samples: int
+    converted: Scratch,
+    envelope: VolumeEnvelope,
+    to: Scratch,
+    voice_rate_hz: int,
+    rate_hz: int,
+    num_samples: int,
+    job: Job,
 ) -> float:
     """Envelope, resampling and exact length; returns the peak."""
     resampler = StreamResampler(voice_rate_hz, rate_hz)
     peak, at = 0.0, 0
-    for block in _block_lengths(len(converted)):
+    for block in _until_cancelled(_block_lengths(len(converted)), job):
         samples = converted[at : at + block]
         if envelope.volume_envelope < 1:
             samples = (samples * envelope.gain(at, at + block)).astype(np.float32)
@@ -301,6 +309,13 @@ def _in_order(
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+
+
+def _until_cancelled(items: Iterator[T], job: Job) -> Iterator[T]:
+    """`items`; raises Cancelled before the next one when the job is cancelled."""
+    for item in items:
+        _stop_if_cancelled(job)
+        yield item
 
 
 def _stop_if_cancelled(job: Job) -> None:

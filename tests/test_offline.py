@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -186,6 +187,37 @@ def test_a_cancelled_job_ends_with_cancelled_and_no_files(room: Room, alice: Voi
     with pytest.raises(Cancelled):
         convert_file(room.engine, room.task(alice), wav(speech()), io.BytesIO(), job)
     assert set(Path(tempfile.gettempdir()).glob("anivoice-*")) == before
+
+
+def test_decoding_stops_when_the_job_is_cancelled() -> None:
+    with Scratch() as scratch:
+
+        def check() -> None:
+            if len(scratch) > 0:
+                raise Cancelled("gone")
+
+        with pytest.raises(Cancelled):
+            decode(wav(np.zeros(500_000, np.float32)), scratch, 16000, 100, check)
+        assert len(scratch) < 100_000
+
+
+def test_a_job_cancelled_after_the_last_window_is_not_finished(room: Room, alice: Voice) -> None:
+    job, result = Job(), io.BytesIO()
+    with pytest.raises(Cancelled):
+        convert_file(room.engine, room.task(alice), wav(speech()), result, job, lambda _: job.cancel())
+    assert result.getvalue() == b""
+
+
+def test_a_job_cancelled_while_the_result_is_written_is_not_finished(room: Room, alice: Voice) -> None:
+    job = Job()
+
+    class Result(io.BytesIO):
+        def write(self, data: Any) -> int:
+            job.cancel()
+            return super().write(data)
+
+    with pytest.raises(Cancelled):
+        convert_file(room.engine, room.task(alice), wav(np.concatenate([speech()] * 2)), Result(), job)
 
 
 def test_what_is_left_open_is_settled(room: Room, alice: Voice) -> None:

@@ -1,7 +1,7 @@
 """Audio files in and out, in blocks: any format that libsndfile reads, mono; temporary audio that outlives nothing."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, Literal, get_args
 
@@ -71,17 +71,20 @@ class DecodedInfo:
     """Largest magnitude at 16 kHz, mono."""
 
 
-def decode(file: BinaryIO, into: Scratch, rate_hz: int, max_seconds: float) -> DecodedInfo:
-    """Decodes, mixes down to mono and resamples to `rate_hz`, block by block.
+def decode(
+    file: BinaryIO, into: Scratch, rate_hz: int, max_seconds: float, check: Callable[[], None] = lambda: None
+) -> DecodedInfo:
+    """Decodes, mixes down to mono and resamples to `rate_hz`, block by block; `check` is called before each.
 
-    Raises UndecodableAudio if it is no audio that libsndfile reads or holds none, TooLarge beyond `max_seconds`.
+    Raises UndecodableAudio if it is no audio that libsndfile reads or holds none, TooLarge beyond `max_seconds`, and
+    what `check` raises.
     """
     import soundfile
 
     try:
         with soundfile.SoundFile(file) as sound:
             _check_format(sound.samplerate, sound.channels)
-            num_frames, peak = _decode_blocks(sound, into, rate_hz, max_seconds)
+            num_frames, peak = _decode_blocks(sound, into, rate_hz, max_seconds, check)
             info = DecodedInfo(sound.samplerate, num_frames, sound.channels, peak)
     except soundfile.SoundFileError as error:
         reason = str(error).removeprefix("Error opening ").split(": ", 1)[-1].rstrip(".")
@@ -101,11 +104,14 @@ def _check_format(sample_rate_hz: int, num_channels: int) -> None:
         raise UndecodableAudio(f"audio_file has {num_channels} channels; up to 64 are understood")
 
 
-def _decode_blocks(sound: Any, into: Scratch, rate_hz: int, max_seconds: float) -> tuple[int, float]:
+def _decode_blocks(
+    sound: Any, into: Scratch, rate_hz: int, max_seconds: float, check: Callable[[], None]
+) -> tuple[int, float]:
     """Frames read and the peak of what was written."""
     resampler = StreamResampler(sound.samplerate, rate_hz)
     num_frames, peak, at_end = 0, 0.0, False
     while not at_end:
+        check()
         block = sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
         at_end = len(block) == 0
         num_frames += len(block)
