@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBars
 from rich.progress import TaskID
 
-from anivoice.audio.files import OutputFormat, check_output
+from anivoice.audio.files import OutputFormat, check_output, settle_output_rate
 from anivoice.config import Settings
 from anivoice.engine.batch import Job
 from anivoice.engine.room import EngineRoom, build_engine_room
@@ -85,8 +85,8 @@ def _convert_all(
     with ProgressBars(console=Console(stderr=True), disable=quiet) as bars:
         for source, target, fmt in pairs:
             bar = bars.add_task(source.name, total=1.0)
-            check_output(fmt, output_rate_hz or task.voice.config.sample_rate_hz)
-            one = replace(task, output_format=fmt, output_rate_hz=output_rate_hz, max_seconds=max_seconds)
+            rate_hz = settle_output_rate(fmt, output_rate_hz, task.voice.config.sample_rate_hz)
+            one = replace(task, output_format=fmt, output_rate_hz=rate_hz, max_seconds=max_seconds)
             try:
                 _convert_one(room, one, source, target, partial(_show, bars, bar))
             except AnivoiceError as error:

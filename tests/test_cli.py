@@ -52,6 +52,12 @@ def test_convert_a_file(weights: Path, speech: Path, tmp_path: Path, capsys: pyt
     assert np.array_equal(soundfile.read(out)[0], samples)
 
 
+def test_mp3_of_a_voice_whose_rate_mp3_does_not_know(weights: Path, speech: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp3"
+    assert main(["convert", str(speech), str(out), "--pitch-extraction-algo", "pm", "--quiet"]) == 0
+    assert soundfile.info(out).samplerate == 44100
+
+
 def test_convert_a_folder(weights: Path, speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (speech.parent / "broken.wav").write_bytes(b"RIFF nothing")
     arguments = ["convert", str(tmp_path / "in"), str(tmp_path / "out"), "--pitch-extraction-algo", "pm", "--quiet"]

@@ -14,7 +14,7 @@ import torch
 from conformance import OWN_VECTORS
 from numpy.typing import NDArray
 
-from anivoice.audio.files import Scratch, check_output, decode
+from anivoice.audio.files import OutputFormat, Scratch, check_output, decode, settle_output_rate
 from anivoice.audio.segmentation import (
     DEFAULT_PROFILE,
     Profile,
@@ -258,6 +258,20 @@ def test_output_rates_that_a_format_cannot_hold_are_refused() -> None:
         check_output("aac", 48000)
     with pytest.raises(InvalidParameter, match="7999"):
         check_output("wav", 7999)
+
+
+@pytest.mark.parametrize(
+    ("output_format", "asked_hz", "voice_rate_hz", "rate_hz"),
+    [
+        ("wav", None, 40000, 40000),
+        ("mp3", None, 40000, 44100),
+        ("mp3", None, 32000, 32000),
+        ("mp3", None, 96000, 48000),
+        ("mp3", 16000, 40000, 16000),
+    ],
+)
+def test_output_rate(output_format: OutputFormat, asked_hz: int | None, voice_rate_hz: int, rate_hz: int) -> None:
+    assert settle_output_rate(output_format, asked_hz, voice_rate_hz) == rate_hz
 
 
 def test_windows_of_a_long_recording_cover_it_without_gap() -> None:

@@ -160,6 +160,21 @@ def check_output(output_format: str, sample_rate_hz: int) -> OutputFormat:
     return output_format
 
 
+def settle_output_rate(output_format: OutputFormat, asked_hz: int | None, voice_rate_hz: int) -> int:
+    """The rate that was asked for, else the voice's; for mp3, which has no 40 kHz, the next higher one that it knows.
+
+    Raises InvalidParameter when the format cannot hold the rate.
+    """
+    if asked_hz is not None:
+        rate_hz = asked_hz
+    elif output_format == "mp3":
+        rate_hz = next((rate_hz for rate_hz in MP3_RATES_HZ if rate_hz >= voice_rate_hz), MP3_RATES_HZ[-1])
+    else:
+        rate_hz = voice_rate_hz
+    check_output(output_format, rate_hz)
+    return rate_hz
+
+
 def encode(blocks: Iterator[NDArray[np.float32]], gain: float, to: BinaryIO, rate_hz: int, fmt: OutputFormat) -> None:
     """Writes float32 blocks times `gain`: wav and flac as int16, truncated towards zero (SPEC 10 step 8)."""
     import soundfile

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from anivoice.audio.files import CONTENT_TYPES, MP3_RATES_HZ, OutputFormat, check_output
+from anivoice.audio.files import CONTENT_TYPES, settle_output_rate
 from anivoice.engine.batch import Job
 from anivoice.errors import Cancelled
 from anivoice.offline import ConversionReport, ConversionTask, convert_file, settle
@@ -98,10 +98,9 @@ def convert_upload(
     room = services.room
     with room.voices.using(str(parameters.model_name), parameters.index_rate > 0) as voice:
         task = settle(voice, parameters, room.runner.pitch)
-        rate_hz = parameters.output_sample_rate or default_rate_hz(
-            parameters.output_format, voice.config.sample_rate_hz
+        rate_hz = settle_output_rate(
+            parameters.output_format, parameters.output_sample_rate, voice.config.sample_rate_hz
         )
-        check_output(parameters.output_format, rate_hz)
         task = replace(
             task,
             output_format=parameters.output_format,
@@ -119,13 +118,6 @@ def convert_upload(
         *(report.input_seconds, seconds, voice.name, task.pitch_algo, chosen, index_use(task)),
     )
     return Converted(task, report, num_bytes, seconds)
-
-
-def default_rate_hz(output_format: OutputFormat, voice_rate_hz: int) -> int:
-    """The voice's rate; for mp3, which has no 40 kHz, the next higher one that it knows."""
-    if output_format != "mp3":
-        return voice_rate_hz
-    return next((rate_hz for rate_hz in MP3_RATES_HZ if rate_hz >= voice_rate_hz), MP3_RATES_HZ[-1])
 
 
 def index_use(task: ConversionTask) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from anivoice.server.convert_route import content_disposition, default_rate_hz
+from anivoice.server.convert_route import content_disposition
 
 
 @pytest.fixture
@@ -167,11 +167,3 @@ async def test_hostile_file_does_nothing(serve_real, form, speech, weights_dir, 
 )
 def test_file_name_of_the_answer(upload_name, voice, header):
     assert content_disposition(upload_name, voice, "wav") == header
-
-
-@pytest.mark.parametrize(
-    ("output_format", "voice_rate_hz", "rate_hz"),
-    [("wav", 40000, 40000), ("mp3", 40000, 44100), ("mp3", 32000, 32000), ("mp3", 96000, 48000)],
-)
-def test_default_rate(output_format, voice_rate_hz, rate_hz):
-    assert default_rate_hz(output_format, voice_rate_hz) == rate_hz
