@@ -168,7 +168,7 @@ def read_settings(files: VoiceFiles) -> VoiceSettings:
         return VoiceSettings.model_validate(json.loads(files.settings_path.read_text("utf-8")))
     except ValidationError as error:
         reason = describe_validation_error(error, VoiceSettings)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = f"it is not JSON ({error})"
     raise InvalidModelFile(f"{files.settings_path.name} cannot be used: {reason}")
 
@@ -347,8 +347,9 @@ def find_encoder(weights_dir: Path, embedder_model: str | None) -> Path | None:
     if embedder_model is None or embedder_model.lower() in DEFAULT_EMBEDDERS:
         return find_content_encoder(weights_dir)
     name = Path(embedder_model).name
-    candidates = [weights_dir / name, weights_dir / f"{name}.safetensors", weights_dir / f"{name}.pt"]
-    return next((path for path in candidates if path.exists()), None)
+    # A voice's file says the name: it is looked up among what is there, and never made a path of.
+    present = {path.name: path for path in weights_dir.iterdir()} if weights_dir.is_dir() else {}
+    return next((present[file] for file in (name, f"{name}.safetensors", f"{name}.pt") if file in present), None)
 
 
 def missing_encoder_message(voice_name: str, embedder_model: str | None, weights_dir: Path) -> str:

@@ -112,9 +112,10 @@ def test_settings_beside_a_voice(weights: Path) -> None:
     (weights / "alice.json").write_text(json.dumps({"unvoiced_f0": "sometimes"}))
     with pytest.raises(InvalidModelFile, match=r"alice\.json.*unvoiced_f0"):
         VoiceCache(VoiceLibrary(weights), 2**30).acquire("alice", False)
-    (weights / "alice.json").write_text("{")
-    with pytest.raises(InvalidModelFile, match="not JSON"):
-        VoiceCache(VoiceLibrary(weights), 2**30).acquire("alice", False)
+    for text in ("{", "[" * 100_000):
+        (weights / "alice.json").write_text(text)
+        with pytest.raises(InvalidModelFile, match="not JSON"):
+            VoiceCache(VoiceLibrary(weights), 2**30).acquire("alice", False)
 
 
 def test_a_voice_is_loaded_once_and_kept(weights: Path) -> None:
@@ -193,3 +194,10 @@ def test_an_unusable_index_is_refused_only_when_it_is_wanted(weights: Path) -> N
     cache.acquire("alice", False)
     with pytest.raises(InvalidModelFile, match=r"trained but empty.*index_rate to 0"):
         cache.acquire("alice", True)
+
+
+@pytest.mark.parametrize("name", ["..", "/", "../weights", "x" * 900, "a\0b"])
+def test_an_encoders_name_leads_nowhere_else(weights: Path, name: str) -> None:
+    (weights / "alice.json").write_text(json.dumps({"embedder_model": name}))
+    with pytest.raises(MissingAsset, match="content encoder"):
+        VoiceCache(VoiceLibrary(weights), 2**30).acquire("alice", False)
