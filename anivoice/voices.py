@@ -316,6 +316,7 @@ class VoiceCache:
 
         settings, checkpoint = read_voice(files)
         encoder = self._encoder(files, settings.embedder_model or checkpoint.embedder_model)
+        _check_encoder_fits(encoder, checkpoint.config)
         return Voice(
             files,
             stamp,
@@ -360,6 +361,16 @@ def missing_encoder_message(voice_name: str, embedder_model: str | None, weights
         f"voice {voice_name!r} was made for the content encoder {embedder_model!r}, which is not in {weights_dir}: put "
         f"its Hugging Face folder there as {weights_dir / Path(embedder_model).name}"
     )
+
+
+def _check_encoder_fits(encoder: SharedEncoder, config: VoiceConfig) -> None:
+    """Raises InvalidModelFile if the encoder's features are not as wide as the voice needs them."""
+    width = encoder.model.config.feature_size(config.version)
+    if width != config.content_dim:
+        raise InvalidModelFile(
+            f"content encoder {encoder.path.name} gives {width} features, but a {config.version} voice needs "
+            f"{config.content_dim}; use the encoder that the voice was made for"
+        )
 
 
 def _encoder_stamp(path: Path) -> Stamp:

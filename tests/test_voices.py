@@ -135,13 +135,13 @@ def test_a_changed_file_is_noticed(weights: Path) -> None:
     cache = VoiceCache(VoiceLibrary(weights), 2**30)
     first = cache.acquire("alice", False)
     cache.release(first)
-    put_voice(weights, "alice", "v2_f0_40k.pth")
+    put_voice(weights, "alice", "v1_nof0_40k.pth")
     os.utime(weights / "alice.pth", ns=(1, 1))
     shutil.rmtree(weights / "contentvec")
     shutil.copytree(VECTORS / "hubert" / "tiny12_hf_safetensors", weights / "contentvec")
     second = cache.acquire("alice", False)
     assert second is not first
-    assert second.config.version == "v2"
+    assert not second.config.has_f0
 
 
 def test_least_recently_used_idle_voices_are_dropped(weights: Path) -> None:
@@ -177,6 +177,12 @@ def test_an_encoder_that_vanishes_is_told_even_when_the_voice_is_loaded(weights:
     shutil.rmtree(weights / "contentvec")
     with pytest.raises(MissingAsset, match="anivoice fetch contentvec"):
         cache.acquire("alice", False)
+
+
+def test_an_encoder_of_another_width_is_refused(weights: Path) -> None:
+    put_voice(weights, "vera", "v2_f0_40k.pth")
+    with pytest.raises(InvalidModelFile, match=r"contentvec gives \d+ features, but a v2 voice needs 768"):
+        VoiceCache(VoiceLibrary(weights), 2**30).acquire("vera", False)
 
 
 def test_another_encoder_is_asked_for_by_name(weights: Path) -> None:

@@ -1,5 +1,6 @@
 """What tensors a content encoder has, their fairseq names, and its sizes read from their shapes (SPEC 4, 4.2)."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -11,6 +12,8 @@ DEFAULT_CONV_STRIDES = (5, 2, 2, 2, 2, 2, 2)
 MAX_CONV_LAYERS = 16
 MAX_ENCODER_LAYERS = 100
 MAX_STRIDE = 16
+HOP_SAMPLES = 320
+WINDOW_SAMPLES = 400
 _POS_CONV = "encoder.pos_conv_embed.conv"
 # Variants of the architecture that other HuBERT files use and this implementation does not have.
 _REQUIRED_VALUES: Mapping[str, object] = {
@@ -58,7 +61,7 @@ def read_content_config(shapes: Mapping[str, Shape], settings: Mapping[str, obje
     num_heads = _integer(settings.get("num_attention_heads", DEFAULT_NUM_HEADS), "num_attention_heads", 1, hidden)
     if not convs or hidden % num_heads or pos_group_size < 1 or hidden % pos_group_size:
         raise ValueError(f"its hidden size {hidden} fits neither {num_heads} heads nor its other tensors")
-    return HubertConfig(
+    config = HubertConfig(
         conv_dims=tuple(shape[0] for shape in convs),
         conv_kernels=tuple(shape[2] for shape in convs),
         conv_strides=_strides(settings.get("conv_stride", DEFAULT_CONV_STRIDES), len(convs)),
@@ -71,6 +74,8 @@ def read_content_config(shapes: Mapping[str, Shape], settings: Mapping[str, obje
         proj_size=_shape(shapes, "final_proj.weight", 2)[0] if "final_proj.weight" in shapes else None,
         layer_norm_eps=_epsilon(settings.get("layer_norm_eps", 1e-5)),
     )
+    _check_frames(config)
+    return config
 
 
 def expected_content_shapes(config: HubertConfig) -> dict[str, Shape]:
@@ -129,6 +134,15 @@ def _strides(value: object, num_convs: int) -> tuple[int, ...]:
     if not isinstance(value, Sequence) or len(value) != num_convs:
         raise ValueError(f"its conv_stride is not a list of {num_convs} numbers")
     return tuple(_integer(stride, "conv_stride", 1, MAX_STRIDE) for stride in value)
+
+
+def _check_frames(config: HubertConfig) -> None:
+    """One frame for 400 samples and another for every 320 more: all that follows counts on it (SPEC 4)."""
+    hop = math.prod(config.conv_strides)
+    if hop != HOP_SAMPLES or config.num_frames(WINDOW_SAMPLES) != 1 or config.num_frames(WINDOW_SAMPLES - 1) != 0:
+        raise ValueError(
+            f"its convolutions do not give a frame of {WINDOW_SAMPLES} samples every {HOP_SAMPLES} samples"
+        )
 
 
 def _integer(value: object, name: str, low: int, high: int) -> int:

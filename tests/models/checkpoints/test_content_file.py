@@ -75,6 +75,8 @@ def test_the_projection_is_optional(hf_dir: Path):
         ({"num_hidden_layers": 3}, "layers"),
         ({"conv_stride": [5, 2]}, "conv_stride"),
         ({"conv_stride": [5, 2, 2, 2, 2, 2, 10**9]}, "conv_stride"),
+        ({"conv_stride": [5, 2, 2, 2, 2, 2, 4]}, "every 320 samples"),
+        ({"conv_stride": [2, 5, 2, 2, 2, 2, 2]}, "a frame of 400 samples"),
         ({"do_stable_layer_norm": True}, "do_stable_layer_norm"),
         ({"feat_extract_norm": "layer"}, "feat_extract_norm"),
         ({"layer_norm_eps": "x"}, "layer_norm_eps"),
