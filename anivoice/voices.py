@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +94,7 @@ class VoiceLibrary:
         return VoiceFiles(
             name,
             next(path for path in candidates if path.is_file()),
-            self._find_index(name),
+            self._find_index(name, names),
             settings if settings.is_file() else None,
         )
 
@@ -137,12 +137,20 @@ class VoiceLibrary:
             index_problem=index_problem,
         )
 
-    def _find_index(self, name: str) -> Path | None:
-        """`NAME.index`, else one in the folder `NAME`, else `added_*NAME*.index`; added ones before trained ones."""
+    def _find_index(self, name: str, names: Sequence[str]) -> Path | None:
+        """`NAME.index`, else one in the folder `NAME`, else `added_*NAME*.index`; added ones before trained ones.
+
+        `added_*alice2*.index` is not `alice`'s where there is a voice `alice2`: `names` are those of all voices.
+        """
         exact = self.weights_dir / f"{name}.index"
         if exact.is_file():
             return exact
-        beside = [path for path in self.weights_dir.glob("*.index") if name.lower() in path.stem.lower()]
+        longer = [other.lower() for other in names if name.lower() in other.lower() and len(other) > len(name)]
+        beside = [
+            path
+            for path in self.weights_dir.glob("*.index")
+            if name.lower() in path.stem.lower() and not any(other in path.stem.lower() for other in longer)
+        ]
         for group in ([*(self.weights_dir / name).glob("*.index")], beside):
             group = [path for path in group if path.is_file()]
             added = [path for path in group if path.name.startswith("added_")]
