@@ -27,8 +27,14 @@ class Retriever:
 
     def __init__(self, index: IvfIndex, device: torch.device) -> None:
         self.dim = index.dim
-        self.vectors = torch.from_numpy(index.vectors).to(device)
-        self.search_neighbours: Search = faiss_search(index) if device.type == "cpu" else DeviceSearch(index, device)
+        self.search_neighbours: Search
+        if device.type == "cpu":
+            self.search_neighbours = faiss_search(index)
+            self.vectors = torch.from_numpy(index.vectors)
+        else:
+            search = DeviceSearch(index, device)
+            self.search_neighbours = search
+            self.vectors = search.vectors
 
     def search(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """`[N, F]` -> squared L2 distances `[N, K]`, nearest first, and vector numbers `[N, K]`, -1 where missing."""
@@ -37,7 +43,8 @@ class Retriever:
     def blend(self, features: Tensor, index_rate: float) -> Tensor:
         """`index_rate` of what is retrieved for each frame plus the rest of the frame itself. `[N, F]` -> `[N, F]`.
 
-        Weights are the inverse squares of the squared distances. A frame that equals a stored vector takes that vector;
+        Weights are the inverse squares of the squared distances, here relative to the nearest one's, which nothing
+        makes too large or too small for float32. A frame that equals a stored vector takes that vector;
         a frame whose cell holds no vector stays as it is.
         """
         if index_rate == 0 or len(features) == 0:
@@ -45,10 +52,10 @@ class Retriever:
         query = features.float()
         distances, ids = self.search(query)
         exact = distances == 0
-        weights = torch.where(exact.any(1, keepdim=True), exact.float(), distances.clamp_min(1e-30).pow(-2))
+        weights = torch.where(exact.any(1, keepdim=True), exact.float(), (distances[:, :1] / distances).square())
         weights = weights.masked_fill(ids < 0, 0.0)
         total = weights.sum(1, keepdim=True)
-        retrieved = torch.einsum("nk,nkf->nf", weights / total.clamp_min(1e-38), self.vectors[ids.clamp_min(0)])
+        retrieved = torch.einsum("nk,nkf->nf", weights / total, self.vectors[ids.clamp_min(0)])
         retrieved = torch.where(total > 0, retrieved, query)
         return (index_rate * retrieved + (1 - index_rate) * query).to(features.dtype)
 
@@ -92,7 +99,8 @@ class DeviceSearch:
 
     def _search(self, query: Tensor) -> tuple[Tensor, Tensor]:
         cells = torch.cdist(query, self.centroids).topk(self.num_probes, largest=False).indices
-        in_cell = (self.cell_of_vector[None, :, None] == cells[:, None, :]).any(2)
+        probed = torch.zeros(len(query), len(self.centroids), dtype=torch.bool, device=query.device)
+        in_cell = probed.scatter_(1, cells, True)[:, self.cell_of_vector]
         rough = self.squares - 2 * query @ self.vectors.t()
         rough = rough.masked_fill(~in_cell, float("inf"))
         num_candidates = min(NUM_CANDIDATES, len(self.vectors))
