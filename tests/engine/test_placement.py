@@ -1,0 +1,83 @@
+"""What a GPU would do, as far as it can be proved without one: dtypes by float16 on the CPU, devices by "meta".
+
+On the meta device every operation checks shapes and devices and computes nothing: a tensor that was forgotten on
+the CPU fails there just as it would on CUDA.
+"""
+
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conformance import OWN_VECTORS, load_voice
+
+from anivoice.engine.batch import SegmentRequest
+from anivoice.engine.runner import TorchRunner
+from anivoice.stages.converter import Converter, Window
+from anivoice.stages.options import ConversionOptions
+from anivoice.stages.pitch.extractor import PitchExtractor
+from anivoice.stages.synthesizer import Excitation
+
+NUM_FRAMES = 200
+
+
+def request(model: str, formant_shift: float) -> SegmentRequest:
+    settings = {"model": model, "hubert": "tiny12", "index": "added_v1_256.index"}
+    voice = load_voice(OWN_VECTORS, settings, OWN_VECTORS)
+    samples = (0.1 * np.random.default_rng(0).standard_normal(48000)).astype(np.float32)
+    f0_hz = 150 + 50 * np.sin(np.arange(300) / 20)
+    f0_hz[100:140] = 0
+    options = ConversionOptions(index_rate=0.5, formant_shift=formant_shift)
+    f0 = f0_hz if voice.config.has_f0 else None
+    return SegmentRequest(voice, samples, f0, 50, NUM_FRAMES, options, 0.25, noise_seed=5, noise_frame=7)
+
+
+def result_of(steps: Generator[str, None, object]) -> object:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def convert_on_cpu(dtype: torch.dtype, model: str, formant_shift: float) -> np.ndarray:
+    runner = TorchRunner(torch.device("cpu"), dtype, OWN_VECTORS)
+    return np.asarray(result_of(runner.steps(request(model, formant_shift))))
+
+
+@pytest.mark.parametrize("formant_shift", [0.0, 1.5])
+@pytest.mark.parametrize("model", ["v1_f0_40k.pth", "v1_nof0_40k.pth"])
+def test_half_precision_gives_nearly_the_same(model: str, formant_shift: float) -> None:
+    exact = convert_on_cpu(torch.float32, model, formant_shift)
+    half = convert_on_cpu(torch.float16, model, formant_shift)
+    assert half.dtype == np.float32
+    assert np.isfinite(half).all()
+    assert np.corrcoef(half, exact)[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("formant_shift", [0.0, 1.5])
+@pytest.mark.parametrize("model", ["v1_f0_40k.pth", "v1_nof0_40k.pth"])
+def test_nothing_is_forgotten_on_the_cpu(model: str, formant_shift: float) -> None:
+    runner = TorchRunner(torch.device("meta"), torch.float16, OWN_VECTORS)
+    asked = request(model, formant_shift)
+    converter: Converter = runner.placed(asked.voice)
+    f0 = None if asked.f0_hz is None else torch.from_numpy(asked.f0_hz)
+    window = Window(torch.from_numpy(asked.samples), Excitation(f0, 0.25, 5, 7), asked.first_frame, asked.num_frames)
+    with torch.inference_mode():
+        waveform = result_of(converter.steps(window, asked.options))
+    assert isinstance(waveform, torch.Tensor)
+    assert (waveform.device.type, waveform.dtype) == ("meta", torch.float32)
+    assert waveform.shape == (NUM_FRAMES * asked.voice.config.frame_samples,)
+    assert {p.device.type for p in asked.voice.model.parameters()} == {"meta"}
+    assert {p.dtype for p in asked.voice.encoder.model.parameters()} == {torch.float16}
+
+
+@pytest.mark.parametrize("method", ["rmvpe", "fcpe"])
+def test_no_pitch_network_forgets_anything_on_the_cpu(rmvpe_tiny_path: Path, tmp_path: Path, method: str) -> None:
+    shutil.copy(rmvpe_tiny_path, tmp_path / "rmvpe.pt")
+    extractor = PitchExtractor(tmp_path, torch.device("meta"), torch.float16)
+    with torch.inference_mode():
+        f0_hz = extractor.estimate(torch.zeros(16000), method)
+    assert (f0_hz.device.type, f0_hz.dtype, f0_hz.shape) == ("meta", torch.float32, (101,))
