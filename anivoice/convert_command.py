@@ -89,7 +89,7 @@ def _convert_all(
             one = replace(task, output_format=fmt, output_rate_hz=rate_hz, max_seconds=max_seconds)
             try:
                 _convert_one(room, one, source, target, partial(_show, bars, bar))
-            except AnivoiceError as error:
+            except (AnivoiceError, OSError) as error:
                 failed += 1
                 print(f"{source}: {error}", file=sys.stderr)
     if len(pairs) > 1:

@@ -33,7 +33,7 @@ from anivoice.audio.segmentation import (
 )
 from anivoice.engine.batch import Job, PitchRequest, SegmentRequest
 from anivoice.engine.engine import Engine
-from anivoice.errors import Cancelled, InvalidParameter
+from anivoice.errors import Cancelled, InvalidModelFile, InvalidParameter
 from anivoice.models.voice_config import UnvoicedF0
 from anivoice.parameters import ConversionParameters
 from anivoice.pitch_methods import format_pitch_algo, parse_pitch_algo
@@ -114,7 +114,8 @@ def convert_file(
 ) -> ConversionReport:
     """Converts the audio file `source` into `destination`; the result lasts exactly as long as the input.
 
-    Raises what `audio.files.decode` raises, what the engine raises, and Cancelled when the job is cancelled.
+    Raises what `audio.files.decode` raises, what the engine raises, InvalidModelFile when the voice gives values that
+    are not numbers, and Cancelled when the job is cancelled.
     """
     rate_hz = task.output_rate_hz or task.voice.config.sample_rate_hz
     with Scratch() as decoded, Scratch() as filtered, Scratch() as converted, Scratch() as finished:
@@ -126,12 +127,13 @@ def convert_file(
             filtered.append(chunk)
         made_rms = FrameRms(task.voice.config.sample_rate_hz // 2)
         for piece in convert_recording(engine, task, filtered, job, progress):
+            _check_finite(piece, task.voice)
             made_rms.feed(piece)
             converted.append(piece)
         envelope = VolumeEnvelope(
             input_rms.result(), made_rms.result(), len(converted), task.parameters.volume_envelope
         )
-        num_samples = round(info.num_frames * rate_hz / info.sample_rate_hz)
+        num_samples = max(round(info.num_frames * rate_hz / info.sample_rate_hz), 1)
         peak = _finish(converted, envelope, finished, task.voice.config.sample_rate_hz, rate_hz, num_samples, job)
         blocks = _until_cancelled(finished.blocks(), job)
         encode(blocks, 1 / max(1.0, peak / MAX_OUTPUT_PEAK), destination, rate_hz, task.output_format)
@@ -266,6 +268,14 @@ class Scaled:
 
     def __getitem__(self, part: slice) -> NDArray[np.float64]:
         return self.source[part] * np.float64(self.gain)
+
+
+def _check_finite(waveform: NDArray[np.float32], voice: Voice) -> None:
+    if not np.isfinite(waveform).all():
+        raise InvalidModelFile(
+            f"voice {voice.name} gives values that are not numbers: its file is broken, or float16 is too narrow for "
+            "it (--precision fp32, or ANIVOICE_PRECISION=fp32)"
+        )
 
 
 def _finish(

@@ -52,6 +52,20 @@ def test_convert_a_file(weights: Path, speech: Path, tmp_path: Path, capsys: pyt
     assert np.array_equal(soundfile.read(out)[0], samples)
 
 
+def test_a_folder_that_cannot_be_made_and_raw_bytes_fail_alone(
+    weights: Path, speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "deep").write_text("in the way")
+    arguments = ["convert", str(tmp_path / "in"), str(tmp_path / "out"), "--pitch-extraction-algo", "pm", "--quiet"]
+    assert main(arguments) == 1
+    assert "1 of 2 files converted" in capsys.readouterr().err
+    raw = tmp_path / "speech.raw"
+    raw.write_bytes(bytes(32000))
+    assert main(["convert", str(raw), str(tmp_path / "raw.wav"), "--pitch-extraction-algo", "pm", "--quiet"]) == 1
+    assert "not audio that can be decoded" in capsys.readouterr().err
+
+
 def test_mp3_of_a_voice_whose_rate_mp3_does_not_know(weights: Path, speech: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mp3"
     assert main(["convert", str(speech), str(out), "--pitch-extraction-algo", "pm", "--quiet"]) == 0

@@ -4,6 +4,7 @@ import io
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ from anivoice.audio.segmentation import (
     plan_reference,
     read_reflected,
 )
-from anivoice.engine.batch import Job
+from anivoice.engine.batch import Job, Request, SegmentRequest
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
-from anivoice.errors import Cancelled, InvalidParameter, MissingAsset, TooLarge, UndecodableAudio
+from anivoice.errors import Cancelled, InvalidModelFile, InvalidParameter, MissingAsset, TooLarge, UndecodableAudio
 from anivoice.offline import ConversionTask, convert_file, convert_recording, settle
 from anivoice.parameters import ConversionParameters
 from anivoice.voices import Voice, VoiceCache, VoiceLibrary
@@ -244,6 +245,34 @@ def test_empty_and_broken_samples_are_refused() -> None:
         decode(wav(np.zeros(0, np.float32)), scratch, 16000, 10)
     with Scratch() as scratch, pytest.raises(UndecodableAudio, match="not numbers"):
         decode(wav(np.full(100, np.nan, np.float32), subtype="FLOAT"), scratch, 16000, 10)
+
+
+def test_samples_that_overflow_on_the_way_are_refused() -> None:
+    loud = np.sign(speech()) * np.float32(3.4e38)
+    with Scratch() as scratch, pytest.raises(UndecodableAudio, match="far too large"):
+        decode(wav(loud, 44100, subtype="FLOAT"), scratch, 16000, 10)
+
+
+def test_a_voice_that_gives_no_numbers_is_told(room: Room, alice: Voice) -> None:
+    class Broken(Engine):
+        def submit(self, request: Request, job: Job, deadline_s: float | None = None) -> "Future[Any]":
+            future = room.engine.submit(request, job, deadline_s)
+            if isinstance(request, SegmentRequest):
+                future = Future()
+                future.set_result(np.full(request.num_frames * 400, np.nan, np.float32))
+            return future
+
+    with pytest.raises(InvalidModelFile, match="voice alice gives values that are not numbers"):
+        convert_file(Broken(room.runner), room.task(alice), wav(speech()), io.BytesIO(), Job())
+
+
+@pytest.mark.parametrize("fmt", ["wav", "flac", "ogg", "mp3"])
+def test_less_than_half_a_sample_becomes_one(room: Room, alice: Voice, fmt: str) -> None:
+    task = ConversionTask(
+        alice, ConversionParameters(), "pm", 3, output_format=check_output(fmt, 48000), output_rate_hz=48000
+    )
+    got, _ = convert(room, task, wav(np.full(1, 0.1, np.float32), 192000))
+    assert len(got) == 1
 
 
 def test_too_long_a_recording_is_refused() -> None:

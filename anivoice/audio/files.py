@@ -86,7 +86,7 @@ def decode(
             _check_format(sound.samplerate, sound.channels)
             num_frames, peak = _decode_blocks(sound, into, rate_hz, max_seconds, check)
             info = DecodedInfo(sound.samplerate, num_frames, sound.channels, peak)
-    except soundfile.SoundFileError as error:
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a file named .raw, which tells no format
         reason = str(error).removeprefix("Error opening ").split(": ", 1)[-1].rstrip(".")
         raise UndecodableAudio(
             f"audio_file is not audio that can be decoded ({reason}); send WAV, FLAC, OGG, MP3, AIFF or another format "
@@ -118,9 +118,9 @@ def _decode_blocks(
         if num_frames > max_seconds * sound.samplerate:
             raise TooLarge(f"audio_file is longer than the limit of {max_seconds:.0f} s; send it in parts")
         mono = block.mean(axis=1, dtype=np.float32)
-        if not np.isfinite(mono).all():
-            raise UndecodableAudio("audio_file holds samples that are not numbers (NaN or infinite)")
         resampled = resampler.feed(mono, last=at_end)
+        if not (np.isfinite(mono).all() and np.isfinite(resampled).all()):
+            raise UndecodableAudio("audio_file holds samples that are not numbers (NaN or infinite) or far too large")
         peak = max(peak, float(np.abs(resampled).max(initial=0.0)))
         into.append(resampled)
     if num_frames > 0 and len(into) == 0:
