@@ -110,13 +110,14 @@ def test_the_same_seed_gives_the_same_file_and_another_seed_another(room: Room, 
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.parametrize("formant_shift", [0.0, -3.3, 7.0])
 @pytest.mark.parametrize("name", ["alice", "nina"])
-def test_cutting_a_recording_does_not_change_it(room: Room, name: str) -> None:
+def test_cutting_a_recording_does_not_change_it(room: Room, name: str, formant_shift: float) -> None:
     samples = soundfile.read(OWN_VECTORS / "audio" / "speech_long_16k.wav", dtype="float32")[0][: 16000 * 9 + 77]
     many = Profile(pad_s=1, query_s=1, center_s=3, max_s=4)
     one = Profile(pad_s=1, query_s=1, center_s=3, max_s=100)
     with room.voices.using(name, with_index=False) as voice:
-        task = room.task(voice)
+        task = room.task(voice, formant_shift=formant_shift)
         whole = np.concatenate(list(convert_recording(room.engine, task, samples, Job(), profile=one)))
         cuts = find_cuts(samples, many)
         pieces = list(convert_recording(room.engine, task, samples, Job(), profile=many))

@@ -106,19 +106,22 @@ class Synthesizer(nn.Module):
         source_noise: Tensor | None = None,
         num_resized_frames: int | None = None,
         stretch: float | None = None,
+        offset_frames: float = 0.0,
     ) -> tuple[Tensor, Tensor | None]:
         """What the decoder takes: the latent `[B, C, T]` and the harmonic source `[B, 1, T * S]` (voices with f0).
 
         `f0_hz` `[B, T]`, `initial_phase` `[B]` cycles, `source_noise` standard normal `[B, T * S]`.
         With `num_resized_frames` latent and source are stretched to that many frames, and so will be the waveform:
         brought back to its old duration by resampling, it has the same pitch and moved formants (SPEC 2.5). The factor
-        is `num_resized_frames / T`, or `stretch` where it must not be rounded to whole frames.
+        is `num_resized_frames / T`, or `stretch` where it must not be rounded to whole frames; then the first stretched
+        frame begins `offset_frames` after the first one of `z`.
         """
         source = None if f0_hz is None else self.dec.m_source(f0_hz, initial_phase, source_noise)
         if num_resized_frames is not None:
             if source is not None:
-                source = stretch_linear(source, num_resized_frames * self.config.frame_samples, stretch)
-            z = stretch_linear(z, num_resized_frames, stretch)
+                S = self.config.frame_samples
+                source = stretch_linear(source, num_resized_frames * S, stretch, offset_frames * S)
+            z = stretch_linear(z, num_resized_frames, stretch, offset_frames)
         return z, source
 
     def forward(
@@ -139,15 +142,20 @@ class Synthesizer(nn.Module):
         return waveform
 
 
-def stretch_linear(x: Tensor, num_out: int, stretch: float | None = None) -> Tensor:
-    """`[B, C, T]` -> `[B, C, num_out]` by linear interpolation; the factor is `stretch`, else `num_out / T`."""
-    if num_out == x.shape[2] and stretch is None:
-        return x
+def stretch_linear(x: Tensor, num_out: int, stretch: float | None = None, offset: float = 0.0) -> Tensor:
+    """`[B, C, T]` -> `[B, C, num_out]` by linear interpolation, the values at the edges held.
+
+    The factor is `num_out / T`, or `stretch`: then output 0 begins `offset` places after the first input.
+    """
     if stretch is None:
-        return F.interpolate(x, num_out, mode="linear")
-    num_missing = max(0, math.ceil(num_out / stretch) + 1 - x.shape[2])
-    held = F.pad(x, (0, num_missing), mode="replicate")
-    return F.interpolate(held, scale_factor=stretch, mode="linear", recompute_scale_factor=False)[:, :, :num_out]
+        return x if num_out == x.shape[2] else F.interpolate(x, num_out, mode="linear")
+    # In float64 and on the CPU: float32 cannot tell apart the places of a long source, and not every device has more.
+    position = (torch.arange(num_out, dtype=torch.float64, device="cpu") + 0.5) / stretch - 0.5 + offset
+    position = position.clamp(0, x.shape[2] - 1)
+    left = position.long()
+    share = (position - left).to(x.device, x.dtype)
+    right = (left + 1).clamp(max=x.shape[2] - 1).to(x.device)
+    return torch.lerp(x[:, :, left.to(x.device)], x[:, :, right], share)
 
 
 def flow_first_frame(first_frame: int) -> int:

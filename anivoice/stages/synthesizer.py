@@ -20,6 +20,8 @@ from anivoice.stages.pitch.contour import coarse_pitch
 from anivoice.stages.sinc_resampler import resample
 
 LATENT_STREAM, SOURCE_STREAM = 0, 1
+NUM_RESAMPLING_FRAMES = 2
+"""One-sided reach of the formant shift's own steps: interpolation and resampling."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,11 @@ class VoiceSynthesizer:
         P = features.shape[0]
         if not 0 <= first_frame <= first_frame + num_frames <= P:
             raise ValueError(f"frames {first_frame}..{first_frame + num_frames} are not inside the window of {P}")
-        start = max(first_frame - self.halo_frames, 0)
-        stop = min(first_frame + num_frames + self.halo_frames, P)
-        g = self.model.speaker(self._speaker(speaker_id))
         stretched_samples = self._stretched_frame_samples(formant_shift)
+        halo_frames = self._halo_frames(stretched_samples)
+        start = max(first_frame - halo_frames, 0)
+        stop = min(first_frame + num_frames + halo_frames, P)
+        g = self.model.speaker(self._speaker(speaker_id))
         coarse = self._coarse_pitch(excitation, stretched_samples)
         flow_start = flow_first_frame(start)
         prior = self.model.prior(features.to(self.dtype).unsqueeze(0), coarse, first_frame=flow_start)
@@ -91,6 +94,13 @@ class VoiceSynthesizer:
     def _stretched_frame_samples(self, formant_shift: float) -> int:
         """Samples that a frame is decoded to, before it is resampled back to S: this moves the formants."""
         return round(self.config.frame_samples * 2 ** (formant_shift / 12))
+
+    def _halo_frames(self, stretched_samples: int) -> int:
+        """Frames on both sides of the wanted ones that they depend on: more, where several are decoded as one."""
+        S = self.config.frame_samples
+        if stretched_samples == S:
+            return self.halo_frames
+        return math.ceil(self.halo_frames * S / min(stretched_samples, S)) + NUM_RESAMPLING_FRAMES
 
     def _coarse_pitch(self, excitation: Excitation, stretched_samples: int) -> Tensor | None:
         """`[1, P]`. The network is told the pitch it makes, before resampling shifts pitch and formants together."""
@@ -110,10 +120,15 @@ class VoiceSynthesizer:
         if stretched_samples == S:
             z, source = self.model.decoder_input(z, f0, phase, noise)
             return (yield from self._waveform(z, g, source))[0]
+        # The stretched frames lie on one grid for all windows of a stream, whatever frame the window begins with.
+        begin = (excitation.noise_frame + start) * stretched_samples
+        end = begin + num_frames * stretched_samples
+        first, last = begin // S, -(-end // S)
+        offset_frames = (first * S - begin) / stretched_samples
         stretch = stretched_samples / S
-        z, source = self.model.decoder_input(z, f0, phase, noise, math.ceil(num_frames * stretch), stretch)
+        z, source = self.model.decoder_input(z, f0, phase, noise, last - first, stretch, offset_frames)
         waveform = yield from self._waveform(z, g, source)
-        wanted = waveform[:, : num_frames * stretched_samples]
+        wanted = waveform[:, begin - first * S : end - first * S]
         return resample(wanted, stretched_samples, S)[0, : num_frames * S]
 
     def _waveform(self, z: Tensor, g: Tensor, source: Tensor | None) -> Generator[str, None, Tensor]:
