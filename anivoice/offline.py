@@ -4,6 +4,7 @@ It runs on a worker thread and waits for the engine; recordings, contours and re
 files, so an hour takes the memory of a few windows.
 """
 
+import importlib
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -75,6 +76,12 @@ class ConversionTask:
     def options(self) -> ConversionOptions:
         p = self.parameters
         return ConversionOptions(p.index_rate, p.protect, p.formant_shift, p.speaker_id)
+
+
+def preload() -> None:
+    """Imports what the first conversion would import: loading libraries holds up every other thread for a while."""
+    for name in ("faiss", "scipy.signal", "soundfile", "soxr"):
+        importlib.import_module(name)
 
 
 def settle(voice: Voice, parameters: ConversionParameters, pitch: PitchExtractor) -> ConversionTask:

@@ -10,6 +10,7 @@ from typing import Literal
 from anivoice.engine.batch import Job, WarmRequest
 from anivoice.engine.room import EngineRoom
 from anivoice.errors import AnivoiceError, InvalidModelFile, NotFound
+from anivoice.offline import preload
 from anivoice.parameters import ConversionParameters
 from anivoice.server.workers import Workers
 from anivoice.voices import Voice
@@ -80,6 +81,7 @@ class WarmUp:
         self._ended_s = self._clock()
 
     async def _warm(self) -> None:
+        await self._workers.run(preload)
         with ExitStack() as held:
             voice = await self._workers.run(self._acquire)
             held.callback(self._room.voices.release, voice)
