@@ -1,0 +1,116 @@
+"""The windows of a live stream: how long everything is, in one place.
+
+Counted in frames of 10 ms; blocks are multiples of 20 ms, so that content frames stay on one grid. Step `k` is due when
+the input up to `end(k) = (k + 1) * block` is there:
+
+    |<-------------- context -------------->|<-- crossfade -->|<- search ->|<---- block ---->|<- look-ahead ->|
+    window_start                            decode_start                                     decode_end        end(k)
+
+`crossfade + search + block` is decoded. The block given out begins at the best offset within the search range, `search
+/ 2` where nothing speaks against it, and is mixed over `crossfade` with the tail that the step before left. So what
+leaves at step `k` began `delay` before `end(k)`.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from anivoice.errors import InvalidParameter
+
+FRAME_MS = 10
+FRAME_SAMPLES = 160
+SAMPLE_RATE_HZ = 16000
+SEARCH_FRAMES = 1
+MIN_BLOCK_MS, MAX_BLOCK_MS = 20, 2000
+MAX_CONTEXT_MS = 10_000
+MAX_CROSSFADE_MS = 200
+MAX_LOOKAHEAD_MS = 500
+
+Preset = Literal["ultra", "low", "balanced", "quality"]
+PRESETS: tuple[Preset, ...] = get_args(Preset)
+
+
+@dataclass(frozen=True)
+class LiveGeometry:
+    """All lengths of a stream's windows, in frames of 10 ms."""
+
+    block_frames: int
+    context_frames: int
+    crossfade_frames: int
+    lookahead_frames: int
+    search_frames: int = SEARCH_FRAMES
+
+    @property
+    def block_samples(self) -> int:
+        """Input samples at 16 kHz of a block."""
+        return self.block_frames * FRAME_SAMPLES
+
+    @property
+    def decode_frames(self) -> int:
+        """Frames that a step decodes."""
+        return self.crossfade_frames + self.search_frames + self.block_frames
+
+    @property
+    def window_frames(self) -> int:
+        """Frames that a step sees; even, and so is the frame it starts at."""
+        frames = self.context_frames + self.decode_frames + self.lookahead_frames
+        return frames + frames % 2
+
+    @property
+    def first_decoded_frame(self) -> int:
+        """Within the window."""
+        return self.window_frames - self.lookahead_frames - self.decode_frames
+
+    @property
+    def delay_frames(self) -> float:
+        """From a sample's arrival, as the last of its block, to the block's leaving; without the block itself."""
+        return self.lookahead_frames + self.crossfade_frames + self.search_frames / 2
+
+    def end_frame(self, step: int) -> int:
+        """Absolute frame at which the window of `step` ends, and the input that it needs."""
+        return (step + 1) * self.block_frames
+
+    def latency_ms(self, resampling_ms: float, computing_ms: float) -> dict[str, float]:
+        """The delay contract, each term by name, and the sum as `total`."""
+        terms = {
+            "block": float(FRAME_MS * self.block_frames),
+            "lookahead": float(FRAME_MS * self.lookahead_frames),
+            "crossfade": float(FRAME_MS * self.crossfade_frames),
+            "search": FRAME_MS * self.search_frames / 2,
+            "resampling": resampling_ms,
+            "computing": computing_ms,
+        }
+        return {**terms, "total": sum(terms.values())}
+
+
+PRESET_GEOMETRY: dict[Preset, LiveGeometry] = {
+    "ultra": LiveGeometry(block_frames=4, context_frames=100, crossfade_frames=2, lookahead_frames=2),
+    "low": LiveGeometry(block_frames=8, context_frames=150, crossfade_frames=4, lookahead_frames=2),
+    "balanced": LiveGeometry(block_frames=16, context_frames=250, crossfade_frames=4, lookahead_frames=4),
+    "quality": LiveGeometry(block_frames=32, context_frames=250, crossfade_frames=6, lookahead_frames=8),
+}
+
+
+def live_geometry(
+    preset: Preset = "balanced",
+    block_ms: float | None = None,
+    context_ms: float | None = None,
+    crossfade_ms: float | None = None,
+    lookahead_ms: float | None = None,
+) -> LiveGeometry:
+    """A preset with the given lengths in place of its own, rounded up to the grid. Raises InvalidParameter."""
+    base = PRESET_GEOMETRY[preset]
+    return LiveGeometry(
+        _frames("block_ms", block_ms, base.block_frames, MIN_BLOCK_MS, MAX_BLOCK_MS, grid=2),
+        _frames("context_ms", context_ms, base.context_frames, 0, MAX_CONTEXT_MS, grid=2),
+        _frames("crossfade_ms", crossfade_ms, base.crossfade_frames, FRAME_MS, MAX_CROSSFADE_MS, grid=1),
+        _frames("lookahead_ms", lookahead_ms, base.lookahead_frames, 0, MAX_LOOKAHEAD_MS, grid=1),
+    )
+
+
+def _frames(name: str, given_ms: float | None, default: int, low_ms: int, high_ms: int, grid: int) -> int:
+    if given_ms is None:
+        return default
+    if not low_ms <= given_ms <= high_ms:
+        raise InvalidParameter(f"{name}: {given_ms:g} is not between {low_ms} and {high_ms} ms")
+    return math.ceil(given_ms / FRAME_MS / grid) * grid
