@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anivoice.models.voice_config import UnvoicedF0
 from anivoice.stages.options import ConversionOptions
 from anivoice.voices import Voice
+
+NO_PITCH = "none"
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,53 @@ class WarmRequest:
     algo: str | None
 
 
-Request = PitchRequest | SegmentRequest | WarmRequest
+@dataclass(frozen=True)
+class LiveRequest:
+    """One step of a live stream: a window of its newest 16 kHz audio, of which the last part is wanted."""
+
+    voice: Voice
+    samples: NDArray[np.float32]
+    """`[window_frames * 160]`"""
+    window_frame: int
+    """Absolute number of the window's first frame; even, negative at the start of a stream."""
+    first_frame: int
+    """First decoded frame, within the window."""
+    num_frames: int
+    """Decoded frames."""
+    advance_frames: int
+    """The next window's decoded part begins so many frames later."""
+    lookahead_frames: int
+    """Frames behind the decoded part; they are context only."""
+    f0_known_hz: NDArray[np.float32]
+    """`[window_frames]` as the estimator gave it, not transposed; valid up to `num_known_frames`."""
+    num_known_frames: int
+    """Frames whose f0 is settled and is used as it is."""
+    initial_phase: float
+    """Phase of the harmonic source before `first_frame`, in cycles."""
+    noise_seed: int | None
+    """None: no noise."""
+    algo: str
+    """The pitch method; NO_PITCH for voices without f0."""
+    f0_method_weight: float
+    pitch_change: float
+    """Semitones."""
+    unvoiced_f0: UnvoicedF0
+    options: ConversionOptions
+
+
+@dataclass(frozen=True)
+class LiveResult:
+    """What became of a LiveRequest."""
+
+    waveform: NDArray[np.float32]
+    """`[num_frames * S]` at the voice's rate."""
+    f0_hz: NDArray[np.float32]
+    """`[window_frames]` not transposed: the known ones unchanged, the rest estimated."""
+    next_phase: float
+    """Phase before `first_frame + advance_frames`: the next request's `initial_phase`."""
+
+
+Request = PitchRequest | SegmentRequest | WarmRequest | LiveRequest
 
 _job_numbers = itertools.count(1)
 
