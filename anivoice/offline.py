@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from anivoice.audio.envelope import FrameRms, VolumeEnvelope
-from anivoice.audio.files import OutputFormat, Scratch, StreamResampler, decode, encode
+from anivoice.audio.files import OutputFormat, Scratch, decode, encode
+from anivoice.audio.resampler import StreamResampler
 from anivoice.audio.segmentation import (
     DEFAULT_PROFILE,
     FRAME_SAMPLES,

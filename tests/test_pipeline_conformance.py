@@ -12,7 +12,8 @@ from conformance import cases_with_settings, load_voice
 from numpy.typing import NDArray
 
 from anivoice.audio.envelope import VolumeEnvelope, frame_rms
-from anivoice.audio.files import StreamResampler, to_int16
+from anivoice.audio.files import to_int16
+from anivoice.audio.resampler import StreamResampler
 from anivoice.audio.segmentation import FRAME_SAMPLES, Profile, find_cuts, high_pass, plan_reference
 from anivoice.engine.batch import Job
 from anivoice.engine.engine import Engine

@@ -8,6 +8,7 @@ from typing import IO, Any, BinaryIO, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from anivoice.audio.resampler import StreamResampler
 from anivoice.errors import InvalidParameter, TooLarge, UndecodableAudio
 
 BLOCK_FRAMES = 65536
@@ -126,24 +127,6 @@ def _decode_blocks(
     if num_frames > 0 and len(into) == 0:
         into.append(np.zeros(1, np.float32))  # a recording of less than one sample at the new rate
     return num_frames, peak
-
-
-class StreamResampler:
-    """Band-limited resampling of a signal that comes in pieces (soxr, high quality, no delay left at the end)."""
-
-    def __init__(self, rate_in_hz: int, rate_out_hz: int) -> None:
-        self._stream = None
-        if rate_in_hz != rate_out_hz:
-            import soxr
-
-            self._stream = soxr.ResampleStream(rate_in_hz, rate_out_hz, 1, dtype="float32", quality="HQ")
-
-    def feed(self, samples: NDArray[np.float32], last: bool = False) -> NDArray[np.float32]:
-        """What can be given out after `samples`; with `last` all the rest."""
-        if self._stream is None:
-            return samples
-        resampled: NDArray[np.float32] = self._stream.resample_chunk(np.ascontiguousarray(samples), last=last)
-        return resampled
 
 
 def check_output(output_format: str, sample_rate_hz: int) -> OutputFormat:
