@@ -1,4 +1,4 @@
-"""How a live stream is carried: formats, lengths, what happens under load. They ride in the same JSON as the parameters."""
+"""How a live stream is carried: formats, lengths, load. It rides in the same JSON as the parameters."""
 
 from typing import Annotated, Any, Literal
 

@@ -12,12 +12,19 @@ Samples = NDArray[np.float32]
 
 
 class OverlapAdd:
-    """One stream's seams. The first block fades in from silence."""
+    """One stream's seams. The first block fades in from silence.
 
-    def __init__(self, block_samples: int, crossfade_samples: int, search_samples: int) -> None:
+    `neutral_offset` is where a block begins while there is nothing to match: the reference has 0, the middle of the
+    search range leaves room on both sides.
+    """
+
+    def __init__(
+        self, block_samples: int, crossfade_samples: int, search_samples: int, neutral_offset: int = 0
+    ) -> None:
         self.block_samples = block_samples
         self.crossfade_samples = crossfade_samples
         self.search_samples = search_samples
+        self.neutral_offset = neutral_offset
         ramp = np.linspace(0.0, 1.0, crossfade_samples, dtype=np.float32)
         self.fade_in = np.sin(np.float32(0.5 * np.pi) * ramp) ** 2
         self.fade_out = 1 - self.fade_in
@@ -43,6 +50,8 @@ class OverlapAdd:
 
     def best_offset(self, window: Samples) -> int:
         """Where the window resembles the tail most: the first maximum of the normalised correlation."""
+        if not self.tail.any():
+            return self.neutral_offset
         head = window[: self.crossfade_samples + self.search_samples].astype(np.float64)
         tail = self.tail.astype(np.float64)
         correlation = np.correlate(head, tail, "valid")

@@ -1,0 +1,271 @@
+"""One live stream: samples in, windows to the engine, samples out. Bookkeeping alone, no asyncio, no engine.
+
+Positions of the output equal positions of the input: nothing is put before the first sample and, after `flush`, nothing
+is missing. What leaves at a step is `delay` older than what has come by then (see `audio.live_geometry`).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anivoice.audio.history import History
+from anivoice.audio.levels import Limiter, LiveEnvelope
+from anivoice.audio.live_geometry import FRAME_SAMPLES, SAMPLE_RATE_HZ, LiveGeometry
+from anivoice.audio.overlap_add import OverlapAdd
+from anivoice.audio.resampler import StreamResampler
+from anivoice.engine.batch import LiveRequest, LiveResult
+from anivoice.stages.options import ConversionOptions
+from anivoice.stream_settings import StreamParameters
+from anivoice.voices import Voice
+
+FRAMES_PER_SECOND = 100
+INNER_RATE_HZ = 48000
+"""Rate of the seams where the output's has no whole number of samples in 10 ms."""
+
+GATE_HOLD_FRAMES = 25
+"""The gate stays open for so long after the last loud frame: word endings and breath go through."""
+
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A block that is due: the window that ends at the absolute frame `end_frame`."""
+
+    end_frame: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """Who speaks from the next step on."""
+
+    voice: Voice
+    parameters: StreamParameters
+    algo: str
+    """The pitch method, settled; "none" for voices without f0."""
+
+
+class LiveStream:
+    """A stream's state. Every step that `feed` or `flush` gives is ended by `finish` or `drop`, in order.
+
+    `request` of a step needs the results of the steps before: at most one step of a stream is in the engine.
+    """
+
+    def __init__(self, source: Source, seed: int) -> None:
+        self.source = source
+        self.seed = seed
+        self.geometry: LiveGeometry = source.parameters.geometry
+        self.input_rate_hz = source.parameters.sample_rate
+        self.output_rate_hz = source.parameters.wire_output[1]
+        whole = self.output_rate_hz % FRAMES_PER_SECOND == 0
+        self.inner_rate_hz = self.output_rate_hz if whole else INNER_RATE_HZ
+        self.reset()
+
+    def reset(self) -> None:
+        """As new: silence before the first sample."""
+        g, hop = self.geometry, self.inner_rate_hz // FRAMES_PER_SECOND
+        self._hop = hop
+        self._to_16k = StreamResampler(self.input_rate_hz, SAMPLE_RATE_HZ, low_delay=True)
+        self._to_inner = StreamResampler(self.input_rate_hz, self.inner_rate_hz, low_delay=True)
+        self._to_output = StreamResampler(self.inner_rate_hz, self.output_rate_hz, low_delay=True)
+        self._heard, self._dry = History(), History()
+        self._num_input, self._next_end = 0, g.block_frames
+        self._last_end: int | None = None
+        search = g.search_frames * hop
+        self._seams = OverlapAdd(g.block_frames * hop, g.crossfade_frames * hop, search, search // 2)
+        self._lead = (g.lookahead_frames + g.crossfade_frames) * hop + search - search // 2
+        self._to_skip = self._lead
+        self._num_left_out = 0
+        self._num_given = 0
+        self._envelope, self._limiter = LiveEnvelope(), Limiter(self.output_rate_hz)
+        self._loud = History()
+        self._f0_hz = np.zeros(g.window_frames, np.float32)
+        self._f0_start = g.block_frames - g.window_frames
+        self._settled = 0
+        self._phase = 0.0
+        self._asked: tuple[int, int, int] | None = None
+
+    @property
+    def resampling_ms(self) -> float:
+        """How much later samples come out of the resamplers."""
+        resamplers = (self._to_16k, self._to_inner)
+        return max(r.delay_ms for r in resamplers) + self._to_output.delay_ms
+
+    def latency_ms(self, computing_ms: float) -> dict[str, float]:
+        """The delay contract: every term, and `total`."""
+        return self.geometry.latency_ms(self.resampling_ms, computing_ms)
+
+    def change(self, source: Source) -> None:
+        """From the next step on. Rates and lengths stay what they are."""
+        self.source = source
+
+    def feed(self, samples: Samples) -> list[Step]:
+        """Mono samples at the input rate -> the steps that they make due."""
+        if self._last_end is not None:
+            self.reset()
+        self._num_input += len(samples)
+        return self._take(self._to_16k.feed(samples), self._to_inner.feed(samples))
+
+    def flush(self) -> list[Step]:
+        """The stream ends here: the steps that bring out the rest. Feeding after it begins a new stream."""
+        if self._last_end is not None or self._num_input == 0:
+            return []
+        nothing = np.zeros(0, np.float32)
+        steps = self._take(self._to_16k.feed(nothing, last=True), self._to_inner.feed(nothing, last=True))
+        num_inner = math.ceil(self._num_input * self.inner_rate_hz / self.input_rate_hz)
+        block = self.geometry.block_frames
+        self._last_end = max(math.ceil((num_inner + self._lead) / (block * self._hop)) * block, self._next_end)
+        silence_16k = max(self._last_end * FRAME_SAMPLES - self._heard.stop, 0)
+        silence = max(self._last_end * self._hop - self._dry.stop, 0)
+        return steps + self._take(np.zeros(silence_16k, np.float32), np.zeros(silence, np.float32))
+
+    def request(self, step: Step) -> LiveRequest | None:
+        """What the engine shall do for the step; None when there is nothing to compute."""
+        g, source = self.geometry, self.source
+        if source.parameters.passthrough or source.parameters.mute or not self._is_open(step):
+            return None
+        start = step.end_frame - g.window_frames
+        self._move_contour(start)
+        before, after = self._margins()
+        self._asked = (source.voice.config.sample_rate_hz, before, after)
+        first = g.first_decoded_frame - before
+        num_frames = before + g.decode_frames + after
+        p = source.parameters
+        return LiveRequest(
+            source.voice,
+            self._heard.read(start * FRAME_SAMPLES, step.end_frame * FRAME_SAMPLES),
+            start,
+            first,
+            num_frames,
+            g.block_frames,
+            g.window_frames - first - num_frames,
+            self._f0_hz.copy(),
+            min(max(self._settled - start, 0), g.window_frames),
+            self._phase,
+            self.seed,
+            source.algo,
+            p.f0_method_weight,
+            p.pitch_change,
+            p.unvoiced_f0 or source.voice.unvoiced_f0,
+            ConversionOptions(p.index_rate, p.protect, p.formant_shift, p.speaker_id),
+        )
+
+    def finish(self, step: Step, result: LiveResult | None, failed: bool = False) -> Samples:
+        """The samples at the output rate that the step brings; without a result silence, or the input where it passes.
+
+        A step that failed is silence and never the speaker's own voice.
+        """
+        g, p = self.geometry, self.source.parameters
+        decode_stop = step.end_frame - g.lookahead_frames
+        first = (decode_stop - g.decode_frames) * self._hop
+        if result is not None and not failed:
+            self._keep(step, result)
+            window = self._at_inner_rate(result)
+        else:
+            self._settle(step)
+            window = np.zeros(g.decode_frames * self._hop, np.float32)
+            if p.passthrough and not p.mute and not failed:
+                window = self._dry.read(first, decode_stop * self._hop)
+        block, offset = self._seams.feed(window)
+        if result is not None and p.volume_envelope < 1:
+            at = first + offset
+            block = self._envelope.feed(block, self._dry.read(at, at + len(block)), p.volume_envelope)
+        self._forget(step)
+        return self._give(step, block)
+
+    def drop(self, step: Step) -> None:
+        """The step is left out; the output goes on behind it, spliced by the crossfade of the next step."""
+        self._settle(step)
+        self._forget(step)
+        skipped = min(self._to_skip, self.geometry.block_frames * self._hop)
+        self._to_skip -= skipped
+        self._num_left_out += self.geometry.block_frames * self._hop - skipped
+
+    def _take(self, at_16k: Samples, at_inner_rate: Samples) -> list[Step]:
+        self._heard.append(at_16k)
+        self._dry.append(at_inner_rate)
+        self._watch_level()
+        steps = []
+        while self._heard.stop >= self._next_end * FRAME_SAMPLES and self._dry.stop >= self._next_end * self._hop:
+            steps.append(Step(self._next_end))
+            self._next_end += self.geometry.block_frames
+        return steps
+
+    def _watch_level(self) -> None:
+        """Marks the whole frames of 10 ms that have come since: 1 where the input is louder than the gate."""
+        first, last = self._loud.stop, self._heard.stop // FRAME_SAMPLES
+        frames = self._heard.read(first * FRAME_SAMPLES, last * FRAME_SAMPLES).reshape(-1, FRAME_SAMPLES)
+        threshold = 10 ** (self.source.parameters.gate_db / 20)
+        self._loud.append((np.sqrt(np.mean(np.square(frames), axis=1)) > threshold).astype(np.float32))
+
+    def _is_open(self, step: Step) -> bool:
+        """Whether anything loud lies in what the step decodes or shortly before it."""
+        start = step.end_frame - self.geometry.lookahead_frames - self.geometry.decode_frames - GATE_HOLD_FRAMES
+        return bool(self._loud.read(start, step.end_frame).any())
+
+    def _margins(self) -> tuple[int, int]:
+        """Frames decoded beyond both ends of what is wanted, where the waveform is resampled: the filter rings there."""
+        if self.source.voice.config.sample_rate_hz == self.inner_rate_hz:
+            return 0, 0
+        return min(1, self.geometry.first_decoded_frame), min(1, self.geometry.lookahead_frames)
+
+    def _move_contour(self, start: int) -> None:
+        """Lets the contour begin at frame `start`; frames that were never estimated are unvoiced."""
+        shift = start - self._f0_start
+        if shift > 0:
+            kept = self._f0_hz[shift:]
+            self._f0_hz = np.concatenate([kept, np.zeros(len(self._f0_hz) - len(kept), np.float32)])
+            self._f0_start = start
+
+    def _keep(self, step: Step, result: LiveResult) -> None:
+        """What was decoded is settled: the next window, which overlaps it, must use the same f0 there."""
+        self._f0_hz = result.f0_hz.astype(np.float32)
+        self._settled = max(self._settled, step.end_frame - self.geometry.lookahead_frames)
+        self._phase = result.next_phase
+
+    def _settle(self, step: Step) -> None:
+        """A step without a result: what it would have decoded is unvoiced in the windows to come."""
+        self._move_contour(step.end_frame - self.geometry.window_frames)
+        decode_stop = step.end_frame - self.geometry.lookahead_frames
+        self._f0_hz[max(self._settled - self._f0_start, 0) : max(decode_stop - self._f0_start, 0)] = 0
+        self._settled = max(self._settled, decode_stop)
+
+    def _at_inner_rate(self, result: LiveResult) -> Samples:
+        """The decoded window at the rate of the seams, margins cut off."""
+        assert self._asked is not None
+        rate_hz, before, _ = self._asked
+        waveform = result.waveform
+        if rate_hz != self.inner_rate_hz:
+            import soxr
+
+            waveform = soxr.resample(waveform, rate_hz, self.inner_rate_hz, quality="HQ")
+        start = before * self._hop
+        return np.asarray(waveform[start : start + self.geometry.decode_frames * self._hop], np.float32)
+
+    def _give(self, step: Step, block: Samples) -> Samples:
+        """The block at the output rate: without what lies before the first sample and behind the last."""
+        skipped = min(self._to_skip, len(block))
+        self._to_skip -= skipped
+        is_last = step.end_frame == self._last_end
+        out = self._limiter.feed(self._to_output.feed(block[skipped:], last=is_last))
+        if self._last_end is not None:
+            left = self._num_wanted() - self._num_given
+            out = np.pad(out[:left], (0, left - len(out) if is_last and len(out) < left else 0))
+        self._num_given += len(out)
+        return out
+
+    def _num_wanted(self) -> int:
+        """Samples at the output rate that the whole stream brings."""
+        left_out = round(self._num_left_out * self.output_rate_hz / self.inner_rate_hz)
+        return max(round(self._num_input * self.output_rate_hz / self.input_rate_hz) - left_out, self._num_given)
+
+    def _forget(self, step: Step) -> None:
+        """Only what later steps need is kept."""
+        g = self.geometry
+        next_end = step.end_frame + g.block_frames
+        self._heard.forget_before((next_end - g.window_frames) * FRAME_SAMPLES)
+        first_decoded = next_end - g.lookahead_frames - g.decode_frames
+        self._dry.forget_before(first_decoded * self._hop)
+        self._loud.forget_before(first_decoded - GATE_HOLD_FRAMES)
