@@ -27,6 +27,9 @@ INNER_RATE_HZ = 48000
 GATE_HOLD_FRAMES = 25
 """The gate stays open for so long after the last loud frame: word endings and breath go through."""
 
+SEAM_PULL = 0.05
+"""Noise and phase are tied to positions, so successive windows agree where they stand; only a clear gain moves them."""
+
 Samples = NDArray[np.float32]
 
 
@@ -74,7 +77,7 @@ class LiveStream:
         self._num_input, self._next_end = 0, g.block_frames
         self._last_end: int | None = None
         search = g.search_frames * hop
-        self._seams = OverlapAdd(g.block_frames * hop, g.crossfade_frames * hop, search, search // 2)
+        self._seams = OverlapAdd(g.block_frames * hop, g.crossfade_frames * hop, search, search // 2, SEAM_PULL)
         self._lead = (g.lookahead_frames + g.crossfade_frames) * hop + search - search // 2
         self._to_skip = self._lead
         self._num_left_out = 0
@@ -206,7 +209,7 @@ class LiveStream:
         return bool(self._loud.read(start, step.end_frame).any())
 
     def _margins(self) -> tuple[int, int]:
-        """Frames decoded beyond both ends of what is wanted, where the waveform is resampled: the filter rings there."""
+        """Frames decoded beyond both ends of what is wanted: resampling rings there."""
         if self.source.voice.config.sample_rate_hz == self.inner_rate_hz:
             return 0, 0
         return min(1, self.geometry.first_decoded_frame), min(1, self.geometry.lookahead_frames)

