@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from anivoice.errors import MissingAsset, NotFound
+from anivoice.errors import NotFound
 
 RVC_REPOSITORY = "lj1995/VoiceConversionWebUI"
 CONTENTVEC_REPOSITORY = "lengyue233/content-vec-best"
@@ -154,16 +154,6 @@ def find_rmvpe(weights_dir: Path) -> Path | None:
     return next((weights_dir / place for place in RMVPE_PLACES if (weights_dir / place).is_file()), None)
 
 
-def require_content_encoder(weights_dir: Path) -> Path:
-    """As `find_content_encoder`. Raises MissingAsset with the command that fetches it."""
-    return _require(find_content_encoder(weights_dir), "The content encoder", "contentvec", weights_dir)
-
-
-def require_rmvpe(weights_dir: Path) -> Path:
-    """As `find_rmvpe`. Raises MissingAsset with the command that fetches it."""
-    return _require(find_rmvpe(weights_dir), "The pitch network rmvpe", "rmvpe", weights_dir)
-
-
 def is_shared_file(path: Path) -> bool:
     """True if a file or folder in `weights/` is a shared network and no voice, by its name."""
     stem = path.stem.lower()
@@ -173,9 +163,3 @@ def is_shared_file(path: Path) -> bool:
 def _is_encoder_directory(path: Path) -> bool:
     has_weights = any((path / name).is_file() for name in ("model.safetensors", "pytorch_model.bin"))
     return has_weights and (path / "config.json").is_file()
-
-
-def _require(found: Path | None, what: str, asset_name: str, weights_dir: Path) -> Path:
-    if found is None:
-        raise MissingAsset(f"{what} is not in {weights_dir}: fetch it with `anivoice fetch {asset_name}`.")
-    return found

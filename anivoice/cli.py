@@ -68,7 +68,8 @@ def _add_serve(commands: Commands) -> None:
     parser.add_argument("--max-sessions", help="streaming sessions at once (256)")
     parser.add_argument("--session-ttl-seconds", help="an unused session expires after this time (300)")
     parser.add_argument("--voice-cache-mb", help="memory for loaded voices (2048)")
-    parser.add_argument("--workers", help="threads that decode, encode and load files (4)")
+    parser.add_argument("--max-stall-seconds", help="give up an upload or download that stands still this long (60)")
+    parser.add_argument("--workers", help="threads that store uploads, read results and load files (4)")
     parser.add_argument("--log-level", help="debug, info, warning or error (info)")
     parser.set_defaults(run=_serve)
 

@@ -43,7 +43,10 @@ class Settings(BaseSettings):
     )
     precision: Literal["auto", "fp16", "fp32"] = Field("auto", description="auto: fp16 on CUDA, fp32 elsewhere.")
     threads: int | None = Field(
-        None, ge=1, le=256, description="CPU threads of the networks; default: one per physical core, at most 8."
+        None,
+        ge=1,
+        le=256,
+        description="CPU threads of the networks; default: one per core this process may use, at most 8.",
     )
     max_upload_mb: int = Field(512, ge=1, description="Largest upload in MiB.")
     max_audio_seconds: float = Field(4 * 3600, gt=0, description="Longest recording that is converted.")

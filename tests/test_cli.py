@@ -9,7 +9,8 @@ import pytest
 import soundfile
 from conformance import OWN_VECTORS as VECTORS
 
-from anivoice.cli import main
+from anivoice.cli import build_parser, main
+from anivoice.config import Settings
 from anivoice.models.hubert import HubertConfig
 from anivoice.models.rmvpe_unet import RmvpeConfig
 from anivoice.models.voice_config import VoiceConfig
@@ -36,6 +37,11 @@ def speech(tmp_path: Path) -> Path:
     soundfile.write(folder.parent / "b.flac", samples[16000:], 16000)
     (folder / "notes.txt").write_text("no audio")
     return folder / "a.wav"
+
+
+def test_every_setting_is_an_option_of_serve() -> None:
+    options = build_parser().parse_args(["serve"])
+    assert Settings.model_fields.keys() <= vars(options).keys()
 
 
 def test_convert_a_file(weights: Path, speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,8 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Any, Protocol
 
 from anivoice.engine.batch import Job, Request, Work
@@ -134,5 +135,5 @@ class Engine:
 
 def _fail(work: Work, error: Exception) -> None:
     work.steps = None
-    if not work.future.done():
+    with suppress(InvalidStateError):  # the caller may have cancelled it, even a moment ago
         work.future.set_exception(error)

@@ -99,6 +99,7 @@ class TorchRunner:
             voice.placed_bytes = 0 if synthesizer.cpu_decoder is None else synthesizer.cpu_decoder.num_bytes
         if voice.placed.retriever is None and voice.index is not None:
             voice.placed.retriever = Retriever(voice.index, self.device)
+            voice.placed_bytes += voice.placed.retriever.num_bytes
         return voice.placed
 
     def free_memory(self) -> bool:

@@ -74,6 +74,7 @@ class Conversions:
                 await _until_done(running)
                 raise
             finally:
+                job.cancel()  # if it failed, what it still has in the engine is of no use
                 self.num_running -= 1
             self._typical_seconds += GUESS_WEIGHT * (self._clock() - started - self._typical_seconds)
             return result

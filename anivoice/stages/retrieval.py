@@ -35,6 +35,8 @@ class Retriever:
             search = DeviceSearch(index, device)
             self.search_neighbours = search
             self.vectors = search.vectors
+        self.num_bytes = index.vectors.nbytes
+        """Memory beside the index itself: faiss, or the device, has the vectors once more."""
 
     def search(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """`[N, F]` -> squared L2 distances `[N, K]`, nearest first, and vector numbers `[N, K]`, -1 where missing."""

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -155,6 +156,31 @@ def test_a_future_that_nobody_wants_is_skipped(make_engine: Callable[..., Engine
     go_on.set()
     assert first.result(5) == "a"
     assert third.result(5) == "c"
+
+
+def test_a_future_cancelled_at_the_last_moment_does_not_end_the_thread(make_engine: Callable[..., Engine]) -> None:
+    class LateFuture(Future[object]):
+        """Cancelled just after somebody asked whether it was done."""
+
+        def done(self) -> bool:
+            return False
+
+    def steps(name: str) -> Generator[str, None, object]:
+        held.wait(5)
+        yield name
+        return name
+
+    held = threading.Event()
+    engine = make_engine(FakeRunner(steps))
+    first, job = engine.submit(request("first"), Job()), Job()
+    engine.submit(request("late"), job)
+    (work,) = engine._scheduler._jobs[job]
+    work.future = LateFuture()
+    job.cancel()
+    work.future.cancel()
+    held.set()
+    assert first.result(5) == "first"
+    assert engine.submit(request("next"), Job()).result(5) == "next"
 
 
 def test_out_of_memory_frees_and_tries_once_more(make_engine: Callable[..., Engine]) -> None:

@@ -81,3 +81,12 @@ def test_no_pitch_network_forgets_anything_on_the_cpu(rmvpe_tiny_path: Path, tmp
     with torch.inference_mode():
         f0_hz = extractor.estimate(torch.zeros(16000), method)
     assert (f0_hz.device.type, f0_hz.dtype, f0_hz.shape) == ("meta", torch.float32, (101,))
+
+
+def test_the_memory_of_a_search_index_is_counted() -> None:
+    asked = request("v1_f0_40k.pth", 0.0)
+    assert asked.voice.index is not None
+    runner = TorchRunner(torch.device("cpu"), torch.float16, OWN_VECTORS)
+    runner.placed(asked.voice)
+    weights = sum(p.numel() * p.element_size() for p in asked.voice.model.parameters())
+    assert asked.voice.num_bytes == weights + 2 * asked.voice.index.vectors.nbytes

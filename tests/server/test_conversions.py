@@ -140,6 +140,20 @@ async def test_failed_conversion_harms_no_other(serve_fake, fake, post, speech):
     assert (await post(client, speech))[0] == 200
 
 
+async def test_failed_conversion_takes_its_work_out_of_the_engine():
+    conversions = Conversions(1, 1)
+    jobs = []
+
+    def fail(job: Job) -> None:
+        jobs.append(job)
+        raise Unavailable("no")
+
+    with pytest.raises(Unavailable):
+        await conversions.run(fail)
+    assert jobs[0].cancelled.is_set()
+    await conversions.close()
+
+
 async def test_refused_after_closing():
     conversions = Conversions(1, 1)
     conversions.refuse_new()

@@ -45,8 +45,9 @@ class CrepePitch:
         lowest, highest = int(frequency_to_bin(MIN_HZ)), int(np.ceil(frequency_to_bin(MAX_HZ)))
         activations[:, :lowest] = -torch.inf
         activations[:, highest:] = -torch.inf
-        bins = torch.from_numpy(search_bins(activations.softmax(dim=1).cpu().numpy())).to(samples.device)
-        return bins_to_hz(bins), activations.gather(1, bins[:, None])[:, 0]
+        bins = torch.from_numpy(search_bins(activations.softmax(dim=1).cpu().numpy()))
+        periodicity = activations.gather(1, bins[:, None].to(samples.device))[:, 0]
+        return bins_to_hz(bins).to(samples.device), periodicity
 
 
 def median_of_three(values: Tensor) -> Tensor:

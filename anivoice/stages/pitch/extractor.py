@@ -36,7 +36,7 @@ class PitchExtractor:
 
     `weights_dir` may hold rmvpe.pt or rmvpe.safetensors; fcpe and crepe take the weights inside their packages.
     `dtype` is that of the rmvpe network; fcpe and crepe always compute in float32. `estimators` replaces methods by
-    ready ones. Belongs to one thread.
+    ready ones. `estimate` belongs to one thread; what is installed may be asked from any.
     """
 
     def __init__(

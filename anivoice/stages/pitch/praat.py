@@ -35,7 +35,7 @@ class PraatPitch:
 
     def __call__(self, samples: Tensor) -> Tensor:
         contour = self._realtime_contour if self.realtime else self._offline_contour
-        rows = [contour(row) for row in samples.double().cpu().numpy()]
+        rows = [contour(row) for row in samples.cpu().double().numpy()]
         return torch.stack(rows).to(samples.device)
 
     def _offline_contour(self, samples: NDArray[np.float64]) -> Tensor:

@@ -31,7 +31,7 @@ class WorldPitch:
 
     def __call__(self, samples: Tensor) -> Tensor:
         num_frames = num_pitch_frames(samples.shape[-1])
-        rows = [torch.from_numpy(self._contour(row)).float() for row in samples.double().cpu().numpy()]
+        rows = [torch.from_numpy(self._contour(row)).float() for row in samples.cpu().double().numpy()]
         return torch.stack([fit_frames(row, num_frames) for row in rows]).to(samples.device)
 
     def _contour(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:

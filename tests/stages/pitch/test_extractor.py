@@ -97,6 +97,20 @@ def test_samples_that_are_not_numbers_never_give_such_a_pitch(extractor: PitchEx
         assert extractor.estimate(samples, method).tolist() == [0.0] * 21
 
 
+@pytest.mark.parametrize("method", ["harvest", "dio", "pm"])
+def test_a_device_without_float64_will_do(extractor: PitchExtractor, method: str) -> None:
+    class OnDevice(Tensor):
+        def double(self) -> Tensor:  # type: ignore[override]
+            raise TypeError("this device has no float64")
+
+        def cpu(self) -> Tensor:  # type: ignore[override]
+            return self.as_subclass(Tensor)
+
+    samples = torch.sin(torch.arange(8000) / 16)
+    estimate = extractor._estimator(method)
+    assert torch.equal(estimate(samples[None].as_subclass(OnDevice)), estimate(samples[None]))
+
+
 def test_hybrid_mixes_two_methods(tmp_path: Path) -> None:
     extractor = PitchExtractor(tmp_path, CPU, torch.float32, {"dio": constant(100.0), "pm": constant(200.0)})
     f0 = extractor.estimate(torch.zeros(800), "Hybrid[dio + pm]", f0_method_weight=0.5)
