@@ -8,7 +8,6 @@ async with StreamClient.connect("http://127.0.0.1:8000", {"pitch_change": 12, "s
 """
 
 import asyncio
-import contextlib
 import json
 import time
 from collections import deque
@@ -20,20 +19,19 @@ import aiohttp
 import numpy as np
 from numpy.typing import NDArray
 
+from anivoice.client.connection import Connection, create_session
 from anivoice.client.inbox import Inbox
 from anivoice.client.pcm import SAMPLE_BYTES, decode_samples, encode_samples
-from anivoice.client.wire_errors import CLOSE_CODES_OF_A_LOST_CONNECTION, error_of_close, error_of_status
+from anivoice.client.wire_errors import error_of_close
 from anivoice.errors import AnivoiceError, InvalidParameter, InvalidRequest, Unavailable
 from anivoice.parameters import ConversionParameters
 
 Event = dict[str, object]
 
 MAX_BUFFERED_BYTES = 2**26
-MAX_MESSAGE_BYTES = 2**26
 MAX_KEPT_EVENTS = 256
 MAX_MARKS = 2**20
 QUIET_SECONDS = 3.0
-RECONNECT_DELAYS_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class Mark(NamedTuple):
@@ -54,21 +52,16 @@ class StreamClient:
     def __init__(
         self, http: aiohttp.ClientSession, url: str, values: Event, reconnect_s: float, max_bytes: int
     ) -> None:
-        self._http = http
-        self._url = url
+        self._connection = Connection(http, url, reconnect_s, self._reconnected)
         self._values = values
-        self._reconnect_s = reconnect_s
         self._inbox = Inbox(max_bytes)
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
-        self._usable = asyncio.Event()
         self._answered = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
-        self._is_closing = False
-        self._ended: AnivoiceError | None = None
         self._flushes: deque[asyncio.Future[None]] = deque()
         self._pings: dict[int, asyncio.Future[None]] = {}
         self._num_pings = 0
         self._last_sentence: str | None = None
+        self._failure: AnivoiceError | None = None
         self._on_event: Callable[[Event], None] = lambda event: None
         self._keeps_marks = False
         self.num_sent_bytes = 0
@@ -104,7 +97,8 @@ class StreamClient:
         headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as http:
-            url = await _create_session(http, base_url.rstrip("/"), values)
+            chosen = {name: values[name] for name in ConversionParameters.model_fields if name in values}
+            url = await create_session(http, base_url.rstrip("/"), chosen)
             stream = cls(http, url, values, reconnect_s, max_buffered_bytes)
             stream._on_event = on_event or stream._on_event
             stream._keeps_marks = keep_marks
@@ -120,7 +114,7 @@ class StreamClient:
         Raises what ended the stream, if it has ended.
         """
         data = audio if isinstance(audio, bytes) else encode_samples(audio, self.input_format)
-        await self._send(data)
+        await self._connection.send(data)
         if self._keeps_marks:
             self.sent.append(Mark(time.perf_counter(), self.num_sent_bytes, len(data)))
         self.num_sent_bytes += len(data)
@@ -146,7 +140,7 @@ class StreamClient:
 
     async def set_parameters(self, **changes: object) -> None:
         """Changes parameters from the next block on. `receive` raises InvalidRequest if the server refuses them."""
-        await self._send(json.dumps(changes))
+        await self._connection.send(json.dumps(changes))
         self._values.update(changes)
 
     async def flush(self, timeout_s: float = 60.0) -> None:
@@ -158,7 +152,7 @@ class StreamClient:
         done = asyncio.get_running_loop().create_future()
         if self._values["events"]:
             self._flushes.append(done)
-        await self._send(json.dumps({"flush": True}))
+        await self._connection.send(json.dumps({"flush": True}))
         if not self._values["events"]:
             return await self._wait_for_quiet(timeout_s)
         await self._wait(done, timeout_s, "the flush")
@@ -173,7 +167,7 @@ class StreamClient:
         self._pings[number] = done
         started_s = time.perf_counter()
         try:
-            await self._send(json.dumps({"ping": number}))
+            await self._connection.send(json.dumps({"ping": number}))
             await self._wait(done, timeout_s, "a ping")
         finally:
             del self._pings[number]
@@ -181,11 +175,8 @@ class StreamClient:
 
     async def close(self) -> None:
         """Ends the stream. What has been received can still be taken."""
-        self._is_closing = True
+        await self._connection.close()
         if self._reader is not None and not self._reader.done():
-            if self._socket is not None:
-                with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
-                    await asyncio.wait_for(self._socket.close(), 5)
             self._reader.cancel()
             await asyncio.wait([self._reader])
         await self._finish(None)
@@ -209,14 +200,16 @@ class StreamClient:
     @property
     def latency_ms(self) -> dict[str, float]:
         """The promised delay, each term by name and their sum as `total`; empty without events."""
-        terms = None if self.ready is None else self.ready.get("latency_ms")
+        terms: object = {} if self.ready is None else self.ready.get("latency_ms")
         return {str(name): float(ms) for name, ms in terms.items()} if isinstance(terms, dict) else {}
 
     async def _begin(self, ready_timeout_s: float) -> None:
-        await self._open()
+        await self._connection.open()
         self._reader = asyncio.create_task(self._run(), name="anivoice-stream")
         conversion = ConversionParameters.model_fields
-        await self._send(json.dumps({name: value for name, value in self._values.items() if name not in conversion}))
+        await self._connection.send(
+            json.dumps({name: value for name, value in self._values.items() if name not in conversion})
+        )
         if not self._values["events"] or self.input_format == "wav":
             return
         try:
@@ -225,59 +218,30 @@ class StreamClient:
         except TimeoutError as error:
             raise Unavailable(f"the server was not ready within {ready_timeout_s:g} s") from error
         if self.ready is None:
-            # What is wrong decides how the server closes: it tells the kind of error.
+            # How the server closes tells the kind of error.
             await asyncio.wait([self._reader], timeout=1)
-            raise self._ended or InvalidParameter(self._last_sentence or "the server ended the stream at its beginning")
-
-    async def _open(self) -> None:
-        try:
-            self._socket = await self._http.ws_connect(self._url, max_msg_size=MAX_MESSAGE_BYTES, autoclose=True)
-        except aiohttp.WSServerHandshakeError as error:
-            raise error_of_status(error.status, "", (error.headers or {}).get("Retry-After")) from error
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Unavailable(f"cannot connect to {self._url} ({error})") from error
-        self._usable.set()
-
-    async def _send(self, data: bytes | str) -> None:
-        """Over the connection that there is, or the next one. Raises what ended the stream."""
-        while True:
-            await self._usable.wait()
-            if self._ended is not None or self._is_closing or self._socket is None:
-                raise self._ended or InvalidRequest("the stream is closed; connect again")
-            socket = self._socket
-            try:
-                return await (socket.send_bytes(data) if isinstance(data, bytes) else socket.send_str(data))
-            except (aiohttp.ClientError, ConnectionError):
-                if socket is self._socket and self._ended is None:
-                    self._usable.clear()
-                await socket.close()
+            raise self._failure or InvalidParameter(self._last_sentence or "the server ended the stream at once")
 
     async def _run(self) -> None:
-        """Reads until the end, over as many connections as it takes."""
+        """Reads until the end."""
         end: AnivoiceError | None = None
         try:
-            while self._socket is not None:
-                await self._read(self._socket)
-                code = self._socket.close_code
-                if self._is_closing or code not in CLOSE_CODES_OF_A_LOST_CONNECTION:
-                    end = error_of_close(code, self._last_sentence)
-                    break
-                self._usable.clear()
-                await self._reconnect()
+            async for message in self._connection.messages():
+                if isinstance(message, str):
+                    await self._take_text(json.loads(message))
+                else:
+                    await self._take_audio(message)
+            end = error_of_close(self._connection.close_code, self._last_sentence)
         except AnivoiceError as error:
             end = error
-        await self._finish(None if self._is_closing else end)
+        await self._finish(None if self._connection.is_closing else end)
 
-    async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        async for message in socket:
-            if message.type == aiohttp.WSMsgType.BINARY:
-                self._last_sentence = None
-                if self._keeps_marks:
-                    self.received.append(Mark(time.perf_counter(), self.num_received_bytes, len(message.data)))
-                self.num_received_bytes += len(message.data)
-                await self._inbox.put(bytes(message.data))
-            elif message.type == aiohttp.WSMsgType.TEXT:
-                await self._take_text(json.loads(message.data))
+    async def _take_audio(self, data: bytes) -> None:
+        self._last_sentence = None
+        if self._keeps_marks:
+            self.received.append(Mark(time.perf_counter(), self.num_received_bytes, len(data)))
+        self.num_received_bytes += len(data)
+        await self._inbox.put(data)
 
     async def _take_text(self, event: Event) -> None:
         if "error" in event:
@@ -303,28 +267,18 @@ class StreamClient:
         self.events.put_nowait(event)
         self._on_event(event)
 
-    async def _reconnect(self) -> None:
-        """Raises Unavailable when there is no connection after the grace time, NotFound when the session is over."""
-        until_s = time.monotonic() + self._reconnect_s
-        for attempt in range(10**6):
-            if time.monotonic() > until_s:
-                break
-            await asyncio.sleep(RECONNECT_DELAYS_S[min(attempt, len(RECONNECT_DELAYS_S) - 1)])
-            with contextlib.suppress(Unavailable):
-                await self._open()
-                self.num_reconnects += 1
-                return self._tell({"event": "reconnected"})
-        raise Unavailable(f"the connection was lost and did not come back within {self._reconnect_s:g} s")
+    def _reconnected(self) -> None:
+        self.num_reconnects += 1
+        self._tell({"event": "reconnected"})
 
     async def _finish(self, end: AnivoiceError | None) -> None:
         """Everybody who waits is told; only the first call counts."""
-        if self._ended is None:
-            self._ended = end or InvalidRequest("the stream is closed; connect again")
+        self._failure = self._failure or end
+        self._connection.end(end or InvalidRequest("the stream is closed; connect again"))
         for waiter in (*self._flushes, *self._pings.values()):
             if not waiter.done():
-                waiter.set_exception(self._ended)
+                waiter.set_exception(self._connection.ended or Unavailable("the stream is over"))
                 waiter.exception()  # nobody may be waiting any more
-        self._usable.set()
         self._answered.set()
         await self._inbox.close(end)
 
@@ -338,7 +292,7 @@ class StreamClient:
     async def _wait_for_quiet(self, timeout_s: float) -> None:
         sizes = (SAMPLE_BYTES.get(self.input_format), SAMPLE_BYTES.get(self.output_format))
         until_s, quiet_s, before = time.monotonic() + timeout_s, time.monotonic() + QUIET_SECONDS, -1
-        while self._ended is None and time.monotonic() < min(until_s, quiet_s):
+        while self._connection.ended is None and time.monotonic() < min(until_s, quiet_s):
             if self.num_received_bytes != before:
                 before, quiet_s = self.num_received_bytes, time.monotonic() + QUIET_SECONDS
             if sizes[0] is not None and sizes[1] is not None:
@@ -346,20 +300,6 @@ class StreamClient:
                 if before >= sizes[1] * (num_frames * self.output_rate_hz // self.input_rate_hz):
                     return
             await asyncio.sleep(0.01)
-
-
-async def _create_session(http: aiohttp.ClientSession, base_url: str, values: Event) -> str:
-    """URL of the WebSocket. Raises what the server answers."""
-    chosen = {name: values[name] for name in ConversionParameters.model_fields if name in values}
-    try:
-        async with http.post(f"{base_url}/convert/stream", json=chosen) as answer:
-            body = await answer.text()
-            if answer.status >= 300:
-                raise error_of_status(answer.status, body, answer.headers.get("Retry-After"))
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise Unavailable(f"cannot reach the server at {base_url} ({error})") from error
-    path = str(json.loads(body)["websocket_url"])
-    return path if path.startswith(("ws:", "wss:")) else base_url + path
 
 
 def _resolve(waiter: "asyncio.Future[None] | None") -> None:
