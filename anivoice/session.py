@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anivoice.audio.history import History
-from anivoice.audio.levels import Limiter, LiveEnvelope
+from anivoice.audio.levels import Gate, Limiter, LiveEnvelope
 from anivoice.audio.live_geometry import FRAME_SAMPLES, SAMPLE_RATE_HZ, LiveGeometry
 from anivoice.audio.overlap_add import OverlapAdd
 from anivoice.audio.resampler import StreamResampler
@@ -23,9 +23,6 @@ from anivoice.voices import Voice
 FRAMES_PER_SECOND = 100
 INNER_RATE_HZ = 48000
 """Rate of the seams where the output's has no whole number of samples in 10 ms."""
-
-GATE_HOLD_FRAMES = 25
-"""The gate stays open for so long after the last loud frame: word endings and breath go through."""
 
 SEAM_PULL = 0.05
 """Noise and phase are tied to positions, so successive windows agree where they stand; only a clear gain moves them."""
@@ -82,8 +79,8 @@ class LiveStream:
         self._to_skip = self._lead
         self._num_left_out = 0
         self._num_given = 0
-        self._envelope, self._limiter = LiveEnvelope(), Limiter(self.output_rate_hz)
-        self._loud = History()
+        self._envelope, self._limiter = LiveEnvelope(self.inner_rate_hz), Limiter(self.output_rate_hz)
+        self._gate, self._gate_gain = Gate(SAMPLE_RATE_HZ, self.source.parameters.gate_db), History()
         self._f0_hz = np.zeros(g.window_frames, np.float32)
         self._f0_start = g.block_frames - g.window_frames
         self._settled = 0
@@ -102,6 +99,8 @@ class LiveStream:
 
     def change(self, source: Source) -> None:
         """From the next step on. Rates and lengths stay what they are."""
+        if source.parameters.gate_db != self.source.parameters.gate_db:
+            self._gate = Gate(SAMPLE_RATE_HZ, source.parameters.gate_db)
         self.source = source
 
     def feed(self, samples: Samples) -> list[Step]:
@@ -172,7 +171,7 @@ class LiveStream:
             if p.passthrough and not p.mute and not failed:
                 window = self._dry.read(first, decode_stop * self._hop)
         block, offset = self._seams.feed(window)
-        if result is not None and p.volume_envelope < 1:
+        if not p.passthrough:
             at = first + offset
             block = self._envelope.feed(block, self._dry.read(at, at + len(block)), p.volume_envelope)
         self._forget(step)
@@ -189,24 +188,17 @@ class LiveStream:
     def _take(self, at_16k: Samples, at_inner_rate: Samples) -> list[Step]:
         self._heard.append(at_16k)
         self._dry.append(at_inner_rate)
-        self._watch_level()
+        self._gate_gain.append(self._gate.feed(at_16k).gain.astype(np.float32))
         steps = []
         while self._heard.stop >= self._next_end * FRAME_SAMPLES and self._dry.stop >= self._next_end * self._hop:
             steps.append(Step(self._next_end))
             self._next_end += self.geometry.block_frames
         return steps
 
-    def _watch_level(self) -> None:
-        """Marks the whole frames of 10 ms that have come since: 1 where the input is louder than the gate."""
-        first, last = self._loud.stop, self._heard.stop // FRAME_SAMPLES
-        frames = self._heard.read(first * FRAME_SAMPLES, last * FRAME_SAMPLES).reshape(-1, FRAME_SAMPLES)
-        threshold = 10 ** (self.source.parameters.gate_db / 20)
-        self._loud.append((np.sqrt(np.mean(np.square(frames), axis=1)) > threshold).astype(np.float32))
-
     def _is_open(self, step: Step) -> bool:
-        """Whether anything loud lies in what the step decodes or shortly before it."""
-        start = step.end_frame - self.geometry.lookahead_frames - self.geometry.decode_frames - GATE_HOLD_FRAMES
-        return bool(self._loud.read(start, step.end_frame).any())
+        """Whether the gate is open anywhere in what the step decodes, or ahead of it."""
+        start = step.end_frame - self.geometry.lookahead_frames - self.geometry.decode_frames
+        return bool(self._gate_gain.read(start * FRAME_SAMPLES, step.end_frame * FRAME_SAMPLES).any())
 
     def _margins(self) -> tuple[int, int]:
         """Frames decoded beyond both ends of what is wanted: resampling rings there."""
@@ -271,4 +263,4 @@ class LiveStream:
         self._heard.forget_before((next_end - g.window_frames) * FRAME_SAMPLES)
         first_decoded = next_end - g.lookahead_frames - g.decode_frames
         self._dry.forget_before(first_decoded * self._hop)
-        self._loud.forget_before(first_decoded - GATE_HOLD_FRAMES)
+        self._gate_gain.forget_before(first_decoded * FRAME_SAMPLES)
