@@ -1,4 +1,4 @@
-"""The command line: `anivoice serve | convert | voices | fetch | bench | doctor`.
+"""The command line: `anivoice serve | convert | stream | voices | fetch | bench | doctor`.
 
 Only argparse is imported here; each command imports what it needs, so that `anivoice --help` answers at once.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from anivoice import __version__
+from anivoice.cli_options import add_conversion_options, add_device_options, add_stream_options
 
 if TYPE_CHECKING:
     from anivoice.config import Settings
@@ -41,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_serve(commands)
     _add_convert(commands)
+    _add_stream(commands)
     _add_voices(commands)
     _add_fetch(commands)
     _add_bench(commands)
@@ -60,13 +62,15 @@ def _add_serve(commands: Commands) -> None:
     parser.add_argument("--port", help="port to listen on (8000), 0 for any free one")
     parser.add_argument("--api-key", help="demand this key as a bearer token")
     parser.add_argument("--allowed-origins", help="web origins whose pages may call the server, comma-separated")
-    _add_device_options(parser)
+    add_device_options(parser)
     parser.add_argument("--max-upload-mb", help="largest upload in MiB (512)")
     parser.add_argument("--max-audio-seconds", help="longest recording that is converted (14400)")
     parser.add_argument("--max-concurrent-conversions", help="file conversions at once (4)")
     parser.add_argument("--max-waiting-conversions", help="file conversions that may wait in line (32)")
     parser.add_argument("--max-sessions", help="streaming sessions at once (256)")
     parser.add_argument("--session-ttl-seconds", help="an unused session expires after this time (300)")
+    parser.add_argument("--session-grace-seconds", help="a lost connection may come back for this time (15)")
+    parser.add_argument("--max-message-kb", help="largest message of a stream in KiB (1024)")
     parser.add_argument("--voice-cache-mb", help="memory for loaded voices (2048)")
     parser.add_argument("--max-stall-seconds", help="give up an upload or download that stands still this long (60)")
     parser.add_argument("--workers", help="threads that store uploads, read results and load files (4)")
@@ -82,23 +86,33 @@ def _add_convert(commands: Commands) -> None:
     )
     parser.add_argument("input", type=Path, metavar="IN", help="audio file or folder")
     parser.add_argument("output", type=Path, metavar="OUT", help="audio file (wav, flac, ogg, mp3) or folder")
-    _add_device_options(parser)
-    parser.add_argument("--model-name", help="voice (default: MODEL_NAME, else the only one)")
-    parser.add_argument("--pitch-change", help="semitones, -36..36")
-    parser.add_argument("--volume-envelope", help="0 follows the input's loudness, 1 keeps the voice's own")
-    parser.add_argument("--index-rate", help="share of retrieved features, 0..1")
-    parser.add_argument("--pitch-extraction-algo", help="pitch method, or hybrid[a+b]")
-    parser.add_argument("--f0-method-weight", help="weight of b in hybrid[a+b], 0..1")
-    parser.add_argument("--protect", help="protection of unvoiced consonants, 0..0.5")
-    parser.add_argument("--formant-shift", help="semitones, -12..12")
-    parser.add_argument("--speaker-id", help="speaker of a multi-speaker voice")
-    parser.add_argument("--seed", help="fixes all noise")
-    parser.add_argument("--unvoiced-f0", help="zero or interpolate (default: what the voice says)")
+    add_device_options(parser)
+    add_conversion_options(parser)
     parser.add_argument("--output-format", help="wav, flac, ogg or mp3 (default: OUT's ending; wav for folders)")
     parser.add_argument("--output-sample-rate", type=int, help="Hz (default: the voice's)")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.set_defaults(run=_convert)
+
+
+def _add_stream(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "stream",
+        help="send a file through the live path",
+        description="Send an audio file through the live path of a server, as a client would, and write what "
+        "comes back. Without --url a server of its own runs for as long as the command.",
+    )
+    parser.add_argument("input", type=Path, metavar="IN", help="audio file")
+    parser.add_argument("output", type=Path, metavar="OUT", help="audio file (wav, flac, ogg)")
+    parser.add_argument("--pace", choices=("realtime", "fast"), default="realtime", help="how it is sent (realtime)")
+    parser.add_argument("--url", help="a running server, such as http://127.0.0.1:8000")
+    parser.add_argument("--api-key", help="the server's key")
+    add_device_options(parser)
+    add_conversion_options(parser)
+    add_stream_options(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.set_defaults(run=_stream)
 
 
 def _add_voices(commands: Commands) -> None:
@@ -136,7 +150,7 @@ def _add_bench(commands: Commands) -> None:
     convert.add_argument("--repeat", type=int, default=3, help="pairs of runs; medians are shown (3)")
     convert.add_argument("--no-baseline", action="store_true", help="do not time the straightforward form")
     convert.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, - for standard output")
-    _add_device_options(convert, weights=False)
+    add_device_options(convert, weights=False)
     convert.set_defaults(run=_bench_convert)
 
 
@@ -145,17 +159,8 @@ def _add_doctor(commands: Commands) -> None:
     parser.add_argument("--json", action="store_true", help="machine-readable")
     parser.add_argument("--host", help="address to check (127.0.0.1)")
     parser.add_argument("--port", help="port to check (8000)")
-    _add_device_options(parser)
+    add_device_options(parser)
     parser.set_defaults(run=_doctor)
-
-
-def _add_device_options(parser: argparse.ArgumentParser, weights: bool = True) -> None:
-    if weights:
-        parser.add_argument("--weights-dir", help="folder of voices and shared networks (weights)")
-    parser.add_argument("--device", help="auto, cpu, cuda or mps (auto)")
-    parser.add_argument("--gpu-index", help="which GPU, when there are several")
-    parser.add_argument("--precision", help="auto, fp16 or fp32 (auto: fp16 on CUDA)")
-    parser.add_argument("--threads", help="CPU threads of the networks")
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -189,6 +194,22 @@ def _convert(arguments: argparse.Namespace) -> int:
         arguments.output_sample_rate,
         arguments.overwrite,
         arguments.quiet,
+    )
+
+
+def _stream(arguments: argparse.Namespace) -> int:
+    from anivoice.config import configure_process, load_default_parameters
+
+    configure_process()
+    settings, defaults = _settings(arguments), load_default_parameters()
+    from anivoice.stream_command import FILE_DECIDES, stream_file
+    from anivoice.stream_settings import StreamParameters
+
+    names = StreamParameters.model_fields.keys() - set(FILE_DECIDES)
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    server = (settings, defaults) if arguments.url is None else (arguments.url, settings.api_key)
+    return stream_file(
+        arguments.input, arguments.output, given, arguments.pace, server, arguments.overwrite, arguments.quiet
     )
 
 

@@ -234,7 +234,10 @@ class StreamClient:
             end = error_of_close(self._connection.close_code, self._last_sentence)
         except AnivoiceError as error:
             end = error
-        await self._finish(None if self._connection.is_closing else end)
+        except (ValueError, KeyError) as error:
+            end = AnivoiceError(f"the server sent an event that is not understood ({error})")
+        finally:
+            await self._finish(None if self._connection.is_closing else end)
 
     async def _take_audio(self, data: bytes) -> None:
         self._last_sentence = None

@@ -1,0 +1,47 @@
+"""Options that several commands share. Their values are checked where the settings and parameters are made."""
+
+import argparse
+
+
+def add_device_options(parser: argparse.ArgumentParser, weights: bool = True) -> None:
+    """Where the networks lie and run."""
+    if weights:
+        parser.add_argument("--weights-dir", help="folder of voices and shared networks (weights)")
+    parser.add_argument("--device", help="auto, cpu, cuda or mps (auto)")
+    parser.add_argument("--gpu-index", help="which GPU, when there are several")
+    parser.add_argument("--precision", help="auto, fp16 or fp32 (auto: fp16 on CUDA)")
+    parser.add_argument("--threads", help="CPU threads of the networks")
+
+
+def add_conversion_options(parser: argparse.ArgumentParser) -> None:
+    """The conversion parameters."""
+    parser.add_argument("--model-name", help="voice (default: MODEL_NAME, else the only one)")
+    parser.add_argument("--pitch-change", help="semitones, -36..36")
+    parser.add_argument("--volume-envelope", help="0 follows the input's loudness, 1 keeps the voice's own")
+    parser.add_argument("--index-rate", help="share of retrieved features, 0..1")
+    parser.add_argument("--pitch-extraction-algo", help="pitch method, or hybrid[a+b]")
+    parser.add_argument("--f0-method-weight", help="weight of b in hybrid[a+b], 0..1")
+    parser.add_argument("--protect", help="protection of unvoiced consonants, 0..0.5")
+    parser.add_argument("--formant-shift", help="semitones, -12..12")
+    parser.add_argument("--speaker-id", help="speaker of a multi-speaker voice")
+    parser.add_argument("--seed", help="fixes all noise")
+    parser.add_argument("--unvoiced-f0", help="zero or interpolate (default: what the voice says)")
+
+
+def add_geometry_options(parser: argparse.ArgumentParser) -> None:
+    """The lengths of a live stream's windows."""
+    parser.add_argument("--preset", help="ultra, low, balanced or quality: block of 40, 80, 160 or 320 ms (balanced)")
+    parser.add_argument("--block-ms", help="block, in place of the preset's")
+    parser.add_argument("--context-ms", help="context, in place of the preset's")
+    parser.add_argument("--crossfade-ms", help="crossfade, in place of the preset's")
+    parser.add_argument("--lookahead-ms", help="look-ahead, in place of the preset's")
+
+
+def add_stream_options(parser: argparse.ArgumentParser) -> None:
+    """The stream settings that a file does not decide."""
+    add_geometry_options(parser)
+    parser.add_argument("--mode", help="live (drops what comes too late) or reliable (default: as the pace wants it)")
+    parser.add_argument("--gate-db", help="quieter input gives silence (-60)")
+    parser.add_argument("--passthrough", action="store_const", const=True, help="the input, unchanged, as late")
+    parser.add_argument("--mute", action="store_const", const=True, help="silence")
+    parser.add_argument("--output-sample-rate", help="Hz (default: IN's)")

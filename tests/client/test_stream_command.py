@@ -1,0 +1,86 @@
+"""`anivoice stream`, against the stand-in."""
+
+import asyncio
+import urllib.request
+
+import numpy as np
+import pytest
+import soundfile
+
+from anivoice.cli import main
+from anivoice.config import load_settings
+from anivoice.parameters import ConversionParameters
+from anivoice.server.background import BackgroundServer
+
+
+@pytest.fixture
+def tone(tmp_path):
+    samples = np.sin(np.arange(8000) / 10)[:, None] * [0.5, 0.25]
+    soundfile.write(tmp_path / "in.wav", samples, 16000, "FLOAT")
+    return tmp_path / "in.wav"
+
+
+async def run(*arguments):
+    return await asyncio.to_thread(main, ["stream", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("pace", ["fast", "realtime"])
+async def test_a_file_goes_out_and_comes_back(echo, tone, tmp_path, capsys, pace):
+    out = tmp_path / "deep" / "out.flac"
+    options = ["--pitch-change", "3", "--preset", "low", "--mute", "--quiet", "--api-key", "long-enough"]
+    assert await run(tone, out, "--pace", pace, "--url", echo.url, *options) == 0
+    samples, rate_hz = soundfile.read(out)
+    assert rate_hz == 16000
+    np.testing.assert_allclose(samples, 0.375 * np.sin(np.arange(8000) / 10), atol=1e-3)
+    assert echo.created == [{"pitch_change": 3}]
+    assert echo.authorization == "Bearer long-enough"
+    mode = "reliable" if pace == "fast" else "live"
+    expected = {"events": True, "mode": mode, "sample_rate": 16000, "format": "pcm_f32le", "preset": "low"}
+    assert echo.texts[0] == {**expected, "mute": True}
+    told = capsys.readouterr().err
+    assert "0.50 s of audio" in told
+    assert "promised delay: block 80.0 ms, computing 10.0 ms, total 90.0 ms" in told
+    assert ("measured delay: p50" in told) == (pace == "realtime")
+    assert not list(tmp_path.glob("**/*.part"))
+
+
+async def test_what_goes_wrong_is_told_and_leaves_nothing(echo, tone, tmp_path, capsys):
+    out = tmp_path / "out.wav"
+    echo.refuse_session = (422, "pitch_change: too much", {})
+    assert await run(tone, out, "--url", echo.url, "--quiet") == 2
+    assert "too much" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["none.wav", "out.wav"], "no file none.wav"),
+        (["in.wav", "in.wav"], "exists"),
+        (["in.wav", "out.xyz"], "no ending that is written"),
+        (["in.wav", "out.wav", "--block-ms", "7"], "block_ms"),
+        (["in.wav", "out.wav", "--mode", "slow"], "mode"),
+    ],
+)
+async def test_wrong_usage(tone, tmp_path, capsys, monkeypatch, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    assert await run(*arguments, "--url", "http://127.0.0.1:9", "--quiet") == 2
+    assert told in capsys.readouterr().err
+
+
+async def test_no_audio(tmp_path, capsys):
+    (tmp_path / "in.wav").write_text("no audio")
+    assert await run(tmp_path / "in.wav", tmp_path / "out.wav", "--url", "http://127.0.0.1:9") == 1
+    assert "not audio" in capsys.readouterr().err
+
+
+def test_a_server_in_the_background(tmp_path):
+    settings = load_settings({"weights_dir": tmp_path, "device": "cpu", "threads": 1, "port": 1}, env_file=None)
+    with BackgroundServer(settings, ConversionParameters()) as server:
+        with urllib.request.urlopen(f"{server.base_url}/healthz") as answer:
+            assert answer.status == 200
+
+        async def num_sessions():
+            return len(server.services.sessions)
+
+        assert server.call(num_sessions()).result() == 0
