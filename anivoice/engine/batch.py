@@ -5,15 +5,16 @@ Shape letters: L samples at 16 kHz, P frames of 10 ms, S output samples per fram
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anivoice.models.voice_config import UnvoicedF0
+from anivoice.models.voice_config import UnvoicedF0, Version
+from anivoice.stages.live_shape import FRAME_SAMPLES, LiveShape
 from anivoice.stages.options import ConversionOptions
 from anivoice.voices import Voice
 
@@ -89,6 +90,32 @@ class LiveRequest:
     unvoiced_f0: UnvoicedF0
     options: ConversionOptions
 
+    @property
+    def shape(self) -> LiveShape:
+        """The lengths."""
+        window_frames = len(self.samples) // FRAME_SAMPLES
+        return LiveShape(window_frames, self.first_frame, self.num_frames, self.advance_frames, self.lookahead_frames)
+
+    @property
+    def batch_key(self) -> Hashable:
+        """Requests with the same key can be computed together."""
+        config = self.voice.config
+        return (self.shape, id(self.voice.encoder), config.version, config.has_f0, self.algo)
+
+    @property
+    def load_key(self) -> "LoadKey":
+        """Requests with the same key cost the same."""
+        return LoadKey(self.shape, self.voice.config.sample_rate_hz, self.voice.config.version, self.algo)
+
+
+class LoadKey(NamedTuple):
+    """What the cost of a live block depends on."""
+
+    shape: LiveShape
+    sample_rate_hz: int
+    version: Version
+    algo: str
+
 
 @dataclass(frozen=True)
 class LiveResult:
@@ -102,7 +129,26 @@ class LiveResult:
     """Phase before `first_frame + advance_frames`: the next request's `initial_phase`."""
 
 
-Request = PitchRequest | SegmentRequest | WarmRequest | LiveRequest
+@dataclass(frozen=True)
+class WarmLiveRequest:
+    """Everything that requests like `window` need on the device, made before the first of them comes: it is computed
+    for each size of a batch. Result: None.
+    """
+
+    window: LiveRequest
+
+
+Request = PitchRequest | SegmentRequest | WarmRequest | LiveRequest | WarmLiveRequest
+
+
+class Waiting(Protocol):
+    """The device is at it: there is nothing to do for the engine thread until `is_done`."""
+
+    def is_done(self) -> bool: ...
+
+
+Stage = str | Waiting
+"""What a request's steps yield: the name of the stage that was done, or what they wait for."""
 
 _job_numbers = itertools.count(1)
 
@@ -128,5 +174,36 @@ class Work:
     job: Job
     future: "Future[Any]"
     deadline_s: float | None = None
-    steps: Iterator[str] | None = None
+    running: bool = False
+    """The future can no longer be cancelled."""
     retried: bool = False
+    """It has failed for want of memory, and has been begun anew."""
+    alone: bool = False
+    """The batch that it was in has failed: it is computed by itself."""
+
+    @property
+    def batch_key(self) -> Hashable:
+        """Work with the same key can be computed together; None: only by itself."""
+        if self.alone or not isinstance(self.request, LiveRequest):
+            return None
+        return self.request.batch_key
+
+
+@dataclass(eq=False)
+class Batch:
+    """Work that is computed together; of files always one request. `steps` is None until it has begun."""
+
+    works: list[Work]
+    steps: Iterator[Stage] | None = None
+    waiting: Waiting | None = None
+    waiting_since_s: float = 0.0
+    compute_s: float = 0.0
+
+    @property
+    def deadline_s(self) -> float | None:
+        return self.works[0].deadline_s
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is something to do for the engine thread."""
+        return self.waiting is None or self.waiting.is_done()

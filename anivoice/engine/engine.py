@@ -4,16 +4,19 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
 from typing import Any, Protocol
 
-from anivoice.engine.batch import Job, Request, Work
+from anivoice.engine.admission import Admission
+from anivoice.engine.batch import Batch, Job, LiveRequest, LiveResult, Request, Stage, Work
 from anivoice.engine.scheduler import Scheduler
 from anivoice.errors import AnivoiceError, Cancelled, Unavailable
 
 logger = logging.getLogger(__name__)
+
+POLL_S = 0.0003
+"""How often the device is asked whether it is done, when there is nothing else to do."""
 
 
 class Runner(Protocol):
@@ -22,10 +25,13 @@ class Runner(Protocol):
     def open(self) -> None:
         """Prepare the thread."""
 
-    def steps(self, request: Request) -> Generator[str, None, object]:
+    def steps(self, request: Request) -> Generator[Stage, None, object]:
         """Does the request. Wherever other work may come in between it yields the name of the stage that it has just
-        done; it returns the result.
+        done, or what it waits for; it returns the result.
         """
+
+    def live_steps(self, requests: Sequence[LiveRequest]) -> Generator[Stage, None, list[LiveResult | AnivoiceError]]:
+        """The same for live requests of one batch key; one result or error for each."""
 
     def free_memory(self) -> bool:
         """After running out of device memory: drop what is idle. True if it is worth trying again."""
@@ -35,19 +41,33 @@ class Runner(Protocol):
 
 
 class Engine:
-    """One device's queue and thread. `submit` may be called from any thread."""
+    """One device's queue and thread. `submit` may be called from any thread.
 
-    def __init__(self, runner: Runner, max_queued: int = 1024, clock: Callable[[], float] = time.perf_counter) -> None:
+    `max_live_batch`: live requests that are computed together, at most. `admission` learns what a live block costs.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        max_queued: int = 1024,
+        clock: Callable[[], float] = time.perf_counter,
+        max_live_batch: int = 1,
+        admission: Admission | None = None,
+    ) -> None:
         self._runner = runner
         self._clock = clock
         self._max_queued = max_queued
-        self._scheduler = Scheduler()
+        self._scheduler = Scheduler(max_live_batch)
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="anivoice-engine", daemon=True)
+        self._device_free_s = 0.0
+        self.admission = admission or Admission()
         self.busy_s = 0.0
         self.stage_s: defaultdict[str, float] = defaultdict(float)
         """Seconds spent by stage; what precedes a result's return is "result"."""
+        self.live_batch_sizes: defaultdict[int, int] = defaultdict(int)
+        """How many live batches of each size have been computed."""
 
     def start(self) -> None:
         self._thread.start()
@@ -61,6 +81,11 @@ class Engine:
             self._thread.join()
         for work in self._scheduler.drain():
             _fail(work, Unavailable("the server is shutting down; try again later"))
+
+    @property
+    def clock_s(self) -> float:
+        """Now, on the clock that deadlines are given in."""
+        return self._clock()
 
     @property
     def num_queued(self) -> int:
@@ -82,58 +107,109 @@ class Engine:
 
     def _run(self) -> None:
         self._runner.open()
-        while (work := self._wait_for_work()) is not None:
+        while (batch := self._wait_for_work()) is not None:
             started = self._clock()
-            stage, done = self._step(work)
+            stage, done = self._step(batch)
             seconds = self._clock() - started
             with self._changed:
                 self.busy_s += seconds
                 self.stage_s[stage] += seconds
-                self._scheduler.account(work, seconds)
+                self._scheduler.account(batch, seconds)
                 if done:
-                    self._scheduler.remove(work)
+                    self._finish(batch, stage)
 
-    def _wait_for_work(self) -> Work | None:
+    def _wait_for_work(self) -> Batch | None:
         with self._changed:
             while not self._stopping:
-                work = self._scheduler.next()
-                if work is not None:
-                    return work
-                self._changed.wait()
+                batch = self._scheduler.next()
+                if batch is not None:
+                    return batch
+                self._changed.wait(POLL_S if self._scheduler.is_waiting else None)
         return None
 
-    def _step(self, work: Work) -> tuple[str, bool]:
-        """One step of `work`: its stage, and whether it is over, well or badly. A failure ends only this request."""
-        if work.job.cancelled.is_set():
-            _fail(work, Cancelled("the caller went away"))
+    def _step(self, batch: Batch) -> tuple[str, bool]:
+        """One step of `batch`: its stage, and whether it is over, well or badly. A failure ends only this batch."""
+        if not self._is_wanted(batch):
             return "cancelled", True
         try:
-            if work.steps is None:
-                if not work.retried and not work.future.set_running_or_notify_cancel():
-                    return "cancelled", True
-                work.steps = self._runner.steps(work.request)
-            return next(work.steps), False
+            if batch.steps is None:
+                batch.steps = self._begin(batch)
+            self._end_waiting(batch)
+            stage = next(batch.steps)
         except StopIteration as end:
-            work.future.set_result(end.value)
+            self._deliver(batch, end.value)
             return "result", True
         except Exception as error:
-            return "failed", self._failed(work, error)
+            return "failed", self._failed(batch, error)
+        if isinstance(stage, str):
+            return stage, False
+        batch.waiting, batch.waiting_since_s = stage, self._clock()
+        return "waiting", False
 
-    def _failed(self, work: Work, error: Exception) -> bool:
+    def _is_wanted(self, batch: Batch) -> bool:
+        """Drops what nobody waits for any more. False if nothing is left."""
+        for work in batch.works:
+            if work.job.cancelled.is_set():
+                _fail(work, Cancelled("the caller went away"))
+            elif not work.running:
+                work.running = work.future.set_running_or_notify_cancel()
+        if batch.steps is None:
+            batch.works[1:] = [work for work in batch.works[1:] if _is_pending(work)]
+        return any(map(_is_pending, batch.works))
+
+    def _begin(self, batch: Batch) -> Generator[Stage, None, object]:
+        requests = [work.request for work in batch.works]
+        live = [request for request in requests if isinstance(request, LiveRequest)]
+        return self._runner.live_steps(live) if live else self._runner.steps(requests[0])
+
+    def _end_waiting(self, batch: Batch) -> None:
+        """Counts how long the device was at it, without what it did before for others."""
+        if batch.waiting is not None:
+            now = self._clock()
+            batch.compute_s += max(now - max(batch.waiting_since_s, self._device_free_s), 0.0)
+            self._device_free_s, batch.waiting = now, None
+
+    def _deliver(self, batch: Batch, result: Any) -> None:
+        results = result if isinstance(batch.works[0].request, LiveRequest) else [result]
+        for work, outcome in zip(batch.works, results, strict=True):
+            if isinstance(outcome, AnivoiceError):
+                _fail(work, outcome)
+            elif _is_pending(work):
+                work.future.set_result(outcome)
+
+    def _finish(self, batch: Batch, stage: str) -> None:
+        if stage == "failed" and len(batch.works) > 1:
+            self._scheduler.separate(batch)
+            return
+        self._scheduler.remove(batch)
+        request = batch.works[0].request
+        if isinstance(request, LiveRequest) and stage == "result":
+            self.live_batch_sizes[len(batch.works)] += 1
+            self.admission.observe(request.load_key, batch.compute_s / len(batch.works), batch.compute_s)
+
+    def _failed(self, batch: Batch, error: Exception) -> bool:
+        """Whether the batch is over. Out of memory: once more, if something could be freed. Several: one by one."""
+        batch.steps = batch.waiting = None
         if self._runner.is_out_of_memory(error):
-            work.steps = None
-            if not work.retried and self._runner.free_memory():
+            if not any(work.retried for work in batch.works) and self._runner.free_memory():
                 logger.warning("out of device memory: dropped an idle voice, trying once more")
-                work.retried = True
+                for work in batch.works:
+                    work.retried = True
                 return False
             error = Unavailable("the device has no memory left for this; try again later", retry_after_s=10)
+        if len(batch.works) > 1:
+            logger.warning("a batch failed, its requests are tried one by one", exc_info=error)
+            return True
         if not isinstance(error, AnivoiceError):
             logger.error("a request failed", exc_info=error)
-        _fail(work, error)
+        _fail(batch.works[0], error)
         return True
 
 
+def _is_pending(work: Work) -> bool:
+    return not work.future.done()
+
+
 def _fail(work: Work, error: Exception) -> None:
-    work.steps = None
-    with suppress(InvalidStateError):  # the caller may have cancelled it, even a moment ago
+    if not work.future.done():
         work.future.set_exception(error)

@@ -1,11 +1,22 @@
 """Carries out the engine's requests with the real networks on one device."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
-from anivoice.engine.batch import PitchRequest, Request, SegmentRequest, WarmRequest
+from anivoice.engine.batch import (
+    LiveRequest,
+    PitchRequest,
+    Request,
+    SegmentRequest,
+    Stage,
+    WarmLiveRequest,
+    WarmRequest,
+)
+from anivoice.engine.lanes import InlineLanes, Lanes
+from anivoice.engine.live import LivePath, Outcome
 from anivoice.models.parallel_decoder import DecoderThreads
 from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.converter import Converter, Window
@@ -25,6 +36,8 @@ class TorchRunner:
         weights_dir: Path,
         num_threads: int | None = None,
         evict_idle_voice: Callable[[], bool] = lambda: False,
+        lanes: Lanes | None = None,
+        max_live_batch: int = 1,
     ) -> None:
         self.device = device
         self.dtype = dtype
@@ -32,6 +45,9 @@ class TorchRunner:
         self.evict_idle_voice = evict_idle_voice
         self.threads: DecoderThreads | None = None
         self.pitch = PitchExtractor(weights_dir, device, dtype)
+        self.lanes = lanes or InlineLanes(device)
+        self.max_live_batch = max_live_batch
+        self.live = LivePath(self.lanes, self.pitch, self.placed)
 
     def open(self) -> None:
         # OpenMP's number of threads belongs to the thread that sets it.
@@ -44,19 +60,18 @@ class TorchRunner:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
 
-    def steps(self, request: Request) -> Generator[str, None, object]:
-        steps = self._begin(request)
-        while True:
-            # Entered anew for every step: inference mode belongs to the thread, and the engine interleaves requests.
-            with torch.inference_mode():
-                try:
-                    stage = next(steps)
-                except StopIteration as end:
-                    return end.value
-            yield stage
+    def steps(self, request: Request) -> Generator[Stage, None, object]:
+        return _in_inference_mode(self._begin(request))
 
-    def _begin(self, request: Request) -> Generator[str, None, object]:
+    def live_steps(self, requests: Sequence[LiveRequest]) -> Generator[Stage, None, list[Outcome]]:
+        return _in_inference_mode(self.live.steps(requests))
+
+    def _begin(self, request: Request) -> Generator[Stage, None, object]:
         match request:
+            case LiveRequest():
+                return self.live.steps([request])
+            case WarmLiveRequest():
+                return self._warm_live_steps(request.window)
             case PitchRequest():
                 return self._pitch_steps(request)
             case SegmentRequest():
@@ -89,6 +104,17 @@ class TorchRunner:
             self.pitch.estimate(torch.zeros(1600), request.algo)
         return None
 
+    def _warm_live_steps(self, window: LiveRequest) -> Generator[Stage, None, object]:
+        """Each size of a batch that can come: 1, 2, 4, ... The first run loads and builds, the second is as all later
+        ones.
+        """
+        size = 1
+        while size <= max(self.max_live_batch, 1):
+            for _ in range(2):
+                yield from self.live.steps([window] * size)
+            size *= 2
+        return None
+
     def placed(self, voice: Voice) -> Converter:
         """The voice's stages on the device; made at the first call, kept with the voice."""
         if voice.encoder.placed is None:
@@ -117,3 +143,18 @@ def choose_dtype(device: torch.device, precision: str) -> torch.dtype:
     if precision == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
     return {"fp16": torch.float16, "fp32": torch.float32}[precision]
+
+
+T = TypeVar("T")
+
+
+def _in_inference_mode(steps: Generator[Stage, None, T]) -> Generator[Stage, None, T]:
+    while True:
+        # Entered anew for every step: inference mode belongs to the thread, and the engine interleaves requests.
+        with torch.inference_mode():
+            try:
+                stage = next(steps)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+        yield stage

@@ -1,25 +1,33 @@
 """Decides what the device does next. Pure bookkeeping: no torch, no threads, no clock of its own.
 
-Live work goes by earliest deadline. In its gaps, file jobs go by the least time served so far. Work is done in steps
-and the choice is made anew before each, so one long window delays nobody by more than a step. A job that joins late
-starts level with the least served one that waits, otherwise it would hold the device until it had caught up.
+Live work goes by earliest deadline, and what can be computed together goes together. In its gaps, file jobs go by the
+least time served so far. Work is done in steps and the choice is made anew before each, so one long window delays
+nobody by more than a step. A job that joins late starts level with the least served one that waits, otherwise it would
+hold the device until it had caught up.
 """
 
 from collections import deque
 
-from anivoice.engine.batch import Job, Work
+from anivoice.engine.batch import Batch, Job, Work
 
 
 class Scheduler:
-    """The queue of one device."""
+    """The queue of one device. At most `max_batch` live requests are computed together."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_batch: int = 1) -> None:
+        self.max_batch = max_batch
         self._live: list[Work] = []
-        self._jobs: dict[Job, deque[Work]] = {}
+        self._begun: list[Batch] = []
+        self._jobs: dict[Job, deque[Batch]] = {}
         self._level_s = 0.0
 
     def __len__(self) -> int:
-        return len(self._live) + sum(map(len, self._jobs.values()))
+        return len(self._live) + sum(len(batch.works) for batch in self._batches())
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the device is at some batch's work."""
+        return any(batch.waiting for batch in self._batches())
 
     def add(self, work: Work) -> None:
         """Queue `work`."""
@@ -29,35 +37,72 @@ class Scheduler:
         if work.job not in self._jobs:
             self._jobs[work.job] = deque()
             work.job.served_s = max(work.job.served_s, self._level_s)
-        self._jobs[work.job].append(work)
+        self._jobs[work.job].append(Batch([work]))
 
-    def next(self) -> Work | None:
-        """What the next step belongs to; it stays queued until `remove`. None when there is nothing."""
-        if self._live:
-            return min(self._live, key=lambda work: work.deadline_s or 0.0)
-        if not self._jobs:
-            return None
-        job = min(self._jobs, key=lambda job: (job.served_s, job.number))
-        self._level_s = max(self._level_s, job.served_s)
-        return self._jobs[job][0]
+    def next(self) -> Batch | None:
+        """What the next step belongs to; it stays queued until `remove`. None when there is nothing to do now."""
+        begun = [batch for batch in self._begun if batch.is_ready]
+        earliest = min(begun, key=lambda batch: batch.deadline_s or 0.0, default=None)
+        queued = min(self._live, key=_deadline, default=None)
+        if queued is not None and (earliest is None or _deadline(queued) < (earliest.deadline_s or 0.0)):
+            return self._gather(queued)
+        return earliest or self._next_of_files()
 
-    def account(self, work: Work, seconds: float) -> None:
-        """A step of `work` took `seconds`."""
-        work.job.served_s += seconds
+    def account(self, batch: Batch, seconds: float) -> None:
+        """A step of `batch` took `seconds`."""
+        batch.compute_s += seconds
+        for work in batch.works:
+            work.job.served_s += seconds / len(batch.works)
 
-    def remove(self, work: Work) -> None:
-        """`work` is done, failed or cancelled."""
-        if work.deadline_s is not None:
-            self._live.remove(work)
+    def remove(self, batch: Batch) -> None:
+        """`batch` is done, failed or cancelled."""
+        if batch.deadline_s is not None:
+            self._begun.remove(batch)
             return
-        queue = self._jobs[work.job]
-        queue.remove(work)
+        job = batch.works[0].job
+        queue = self._jobs[job]
+        queue.remove(batch)
         if not queue:
-            del self._jobs[work.job]
+            del self._jobs[job]
+
+    def separate(self, batch: Batch) -> None:
+        """A live batch has failed: its works are queued again, each to be computed by itself."""
+        self._begun.remove(batch)
+        for work in batch.works:
+            work.alone = True
+        self._live += batch.works
 
     def drain(self) -> list[Work]:
         """Everything that is queued, which then is not any more."""
-        everything = [*self._live, *(work for queue in self._jobs.values() for work in queue)]
+        everything = [*self._live, *(work for batch in self._batches() for work in batch.works)]
         self._live.clear()
+        self._begun.clear()
         self._jobs.clear()
         return everything
+
+    def _batches(self) -> list[Batch]:
+        return [*self._begun, *(batch for queue in self._jobs.values() for batch in queue)]
+
+    def _gather(self, first: Work) -> Batch:
+        """A batch of `first` and those that can go with it, the earliest first."""
+        works = [first]
+        if first.batch_key is not None:
+            others = (work for work in self._live if work is not first and work.batch_key == first.batch_key)
+            works += sorted(others, key=_deadline)[: self.max_batch - 1]
+        for work in works:
+            self._live.remove(work)
+        batch = Batch(works)
+        self._begun.append(batch)
+        return batch
+
+    def _next_of_files(self) -> Batch | None:
+        ready = [job for job, queue in self._jobs.items() if queue[0].is_ready]
+        if not ready:
+            return None
+        job = min(ready, key=lambda job: (job.served_s, job.number))
+        self._level_s = max(self._level_s, job.served_s)
+        return self._jobs[job][0]
+
+
+def _deadline(work: Work) -> float:
+    return work.deadline_s or 0.0

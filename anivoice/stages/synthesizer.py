@@ -75,11 +75,11 @@ class VoiceSynthesizer:
         P = features.shape[0]
         if not 0 <= first_frame <= first_frame + num_frames <= P:
             raise ValueError(f"frames {first_frame}..{first_frame + num_frames} are not inside the window of {P}")
-        stretched_samples = self._stretched_frame_samples(formant_shift)
+        stretched_samples = self.stretched_frame_samples(formant_shift)
         halo_frames = self._halo_frames(stretched_samples)
         start = max(first_frame - halo_frames, 0)
         stop = min(first_frame + num_frames + halo_frames, P)
-        g = self.model.speaker(self._speaker(speaker_id))
+        g = self.model.speaker(torch.tensor([self.checked_speaker(speaker_id)], device=self.device))
         coarse = self._coarse_pitch(excitation, stretched_samples)
         flow_start = flow_first_frame(start)
         prior = self.model.prior(features.to(self.dtype).unsqueeze(0), coarse, first_frame=flow_start)
@@ -91,7 +91,7 @@ class VoiceSynthesizer:
         S = self.config.frame_samples
         return waveform[(first_frame - start) * S :][: num_frames * S]
 
-    def _stretched_frame_samples(self, formant_shift: float) -> int:
+    def stretched_frame_samples(self, formant_shift: float) -> int:
         """Samples that a frame is decoded to, before it is resampled back to S: this moves the formants."""
         return round(self.config.frame_samples * 2 ** (formant_shift / 12))
 
@@ -119,7 +119,7 @@ class VoiceSynthesizer:
         noise = self._source_noise(excitation, start, stop)
         if stretched_samples == S:
             z, source = self.model.decoder_input(z, f0, phase, noise)
-            return (yield from self._waveform(z, g, source))[0]
+            return (yield from self.waveform_steps(z, g, source))[0]
         # The stretched frames lie on one grid for all windows of a stream, whatever frame the window begins with.
         begin = (excitation.noise_frame + start) * stretched_samples
         end = begin + num_frames * stretched_samples
@@ -127,11 +127,11 @@ class VoiceSynthesizer:
         offset_frames = (first * S - begin) / stretched_samples
         stretch = stretched_samples / S
         z, source = self.model.decoder_input(z, f0, phase, noise, last - first, stretch, offset_frames)
-        waveform = yield from self._waveform(z, g, source)
+        waveform = yield from self.waveform_steps(z, g, source)
         wanted = waveform[:, begin - first * S : end - first * S]
         return resample(wanted, stretched_samples, S)[0, : num_frames * S]
 
-    def _waveform(self, z: Tensor, g: Tensor, source: Tensor | None) -> Generator[str, None, Tensor]:
+    def waveform_steps(self, z: Tensor, g: Tensor, source: Tensor | None) -> Generator[str, None, Tensor]:
         """`[B, T * S]` float32 by the decoder that suits the device; on the CPU in tiles."""
         if self.cpu_decoder is None:
             waveform: Tensor = self.model.dec(z, g, source)
@@ -143,12 +143,13 @@ class VoiceSynthesizer:
             yield "decoder"
         return torch.cat(tiles, dim=1)
 
-    def _speaker(self, speaker_id: int) -> Tensor:
+    def checked_speaker(self, speaker_id: int) -> int:
+        """`speaker_id` if the voice has it, else raises InvalidParameter."""
         if speaker_id >= self.config.num_speakers:
             raise InvalidParameter(
                 f"speaker_id: this voice has {self.config.num_speakers} speakers, numbered from 0; {speaker_id} is none"
             )
-        return torch.tensor([speaker_id], device=self.device)
+        return speaker_id
 
     def _latent_noise(self, excitation: Excitation, start: int, stop: int) -> Tensor | None:
         if excitation.noise_seed is None:

@@ -1,0 +1,102 @@
+"""Where live work runs: lanes that work side by side on a CUDA device, and one after the other elsewhere.
+
+A lane is a CUDA stream. Content and pitch of one batch have nothing to do with each other, and nothing with the
+synthesizer of the batch before; copies in and out have lanes of their own. On other devices a lane is nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+CONTENT, PITCH, SYNTHESIZER = "content", "pitch", "synthesizer"
+LANES = (CONTENT, PITCH, SYNTHESIZER)
+
+Array = NDArray[Any]
+Compute = Callable[..., Tensor]
+
+
+class Download(Protocol):
+    """Results on their way to the host."""
+
+    def is_done(self) -> bool: ...
+
+    def arrays(self) -> list[Array]:
+        """The results; call it when `is_done`."""
+        ...
+
+
+class Lanes(Protocol):
+    """What `engine.live` needs of a device. Tensors that cross lanes are kept alive by the caller until the download
+    is done. Call everything on the engine thread.
+    """
+
+    def on(self, lane: str) -> AbstractContextManager[object]:
+        """What is computed inside is queued on `lane`."""
+        ...
+
+    def upload(self, array: Array) -> Tensor:
+        """To the device; every lane waits for it."""
+        ...
+
+    def join(self, lane: str, *others: str) -> None:
+        """`lane` goes on when the others have done what they have been given so far."""
+        ...
+
+    def call(self, owner: object, key: object, compute: Compute, tensors: Sequence[Tensor]) -> Tensor:
+        """`compute(*tensors)` on the current lane. All tensors are `[B, ...]`; equal keys of one owner mean the same
+        computation, which may therefore be recorded once and replayed.
+        """
+        ...
+
+    def download(self, lane: str, tensors: Sequence[Tensor]) -> Download:
+        """To the host, when `lane` has come that far."""
+        ...
+
+    def settle(self) -> None:
+        """Waits until what was placed on the device is there for all lanes."""
+        ...
+
+
+class Arrived:
+    """A download that took no time."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self._arrays = [tensor.cpu().numpy() for tensor in tensors]
+
+    def is_done(self) -> bool:
+        return True
+
+    def arrays(self) -> list[Array]:
+        return self._arrays
+
+
+class InlineLanes:
+    """Everything at once, in the order of the calls: the CPU, and MPS."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def on(self, lane: str) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def upload(self, array: Array) -> Tensor:
+        if self.device.type == "mps" and array.dtype == np.float64:
+            array = array.astype(np.float32)
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+    def join(self, lane: str, *others: str) -> None:
+        pass
+
+    def call(self, owner: object, key: object, compute: Compute, tensors: Sequence[Tensor]) -> Tensor:
+        return compute(*tensors)
+
+    def download(self, lane: str, tensors: Sequence[Tensor]) -> Download:
+        return Arrived(tensors)
+
+    def settle(self) -> None:
+        pass

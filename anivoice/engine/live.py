@@ -1,0 +1,248 @@
+"""A batch of live windows through the stages: content and pitch for all at once, the synthesizer voice by voice.
+
+It says what is computed on which lane and what waits for what; `lanes` knows what a lane is on this device.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anivoice.engine.batch import LiveRequest, LiveResult, Stage
+from anivoice.engine.lanes import CONTENT, PITCH, SYNTHESIZER, Download, Lanes
+from anivoice.errors import AnivoiceError, InvalidModelFile
+from anivoice.stages.converter import Converter
+from anivoice.stages.live import (
+    LiveSynthesis,
+    SynthesisInput,
+    content_frames,
+    heard_f0,
+    merge_contours,
+    protected,
+    retrieve,
+    twice,
+)
+from anivoice.stages.live_shape import FRAME_SAMPLES, pitch_window_frames
+from anivoice.stages.noise import PositionalNoise
+from anivoice.stages.pitch.extractor import PitchExtractor
+from anivoice.stages.synthesizer import LATENT_STREAM, SOURCE_STREAM
+from anivoice.voices import Voice
+
+GRAPHABLE_PITCH = ("rmvpe",)
+"""Estimators without a step on the host."""
+
+Outcome = LiveResult | AnivoiceError
+Steps = Generator[Stage, None, list[Outcome]]
+
+
+class LivePath:
+    """Windows of one batch key in, results out. It holds no state of any stream."""
+
+    def __init__(self, lanes: Lanes, pitch: PitchExtractor, place: Callable[[Voice], Converter]) -> None:
+        self.lanes = lanes
+        self.pitch = pitch
+        self.place = place
+
+    def steps(self, requests: Sequence[LiveRequest]) -> Steps:
+        """Yields the stage's name after each piece of work, or what it waits for. One outcome per request, in order."""
+        for request in requests:
+            _check(request)
+        placed = [self.place(request.voice) for request in requests]
+        yield "placing"
+        samples = self.lanes.upload(np.stack([request.samples for request in requests]))
+        content = self._content(samples, placed[0], requests[0])
+        yield "content"
+        raw_hz, f0_hz = self._pitch(samples, requests)
+        yield "pitch"
+        self.lanes.join(SYNTHESIZER, CONTENT, PITCH)
+        downloads: list[tuple[list[int], Download]] = []
+        for rows, synthesis in _voice_groups(requests, placed):
+            part = _Part(rows, [requests[row] for row in rows], placed[rows[0]], synthesis)
+            waveform, next_phase = yield from self._synthesis(part, content, f0_hz)
+            results = [waveform, next_phase, *([] if raw_hz is None else [raw_hz[self._index(rows)]])]
+            downloads.append((rows, self.lanes.download(SYNTHESIZER, results)))
+        for _, download in downloads:
+            while not download.is_done():
+                yield download
+        return _in_order(requests, downloads)
+
+    def _content(self, samples: Tensor, placed: Converter, request: LiveRequest) -> Tensor:
+        encoder, version = placed.encoder, request.voice.config.version
+        with self.lanes.on(CONTENT):
+            key = ("content", version)
+            return self.lanes.call(encoder, key, lambda x: content_frames(encoder, x, version), [samples])
+
+    def _pitch(self, samples: Tensor, requests: Sequence[LiveRequest]) -> tuple[Tensor | None, Tensor | None]:
+        """f0 as estimated and as it is to be heard, `[B, P]`; None for voices without f0."""
+        if not requests[0].voice.config.has_f0:
+            return None, None
+        known = self.lanes.upload(np.stack([_known_hz(request) for request in requests]))
+        num_known = self.lanes.upload(np.array([_num_known(request) for request in requests]))
+        fills_gaps = self.lanes.upload(np.array([r.unvoiced_f0 == "interpolate" for r in requests]))
+        factor = self.lanes.upload(np.array([2 ** (r.pitch_change / 12) for r in requests], np.float32))
+        with self.lanes.on(PITCH):
+            raw = torch.empty_like(known)
+            for (num_frames, weight), rows in _pitch_groups(requests).items():
+                index = self._index(rows)
+                estimate = self._estimate(samples[index], requests[0].algo, weight, num_frames)
+                raw[index] = merge_contours(known[index], num_known[index], estimate)
+            return raw, heard_f0(raw, fills_gaps, factor)
+
+    def _estimate(self, samples: Tensor, algo: str, weight: float, num_frames: int) -> Tensor:
+        """`[B, num_frames + 1]` of the windows' ends."""
+        num_samples = num_frames * FRAME_SAMPLES
+        heard = samples[:, -num_samples:]
+        heard = torch.nn.functional.pad(heard, (num_samples - heard.shape[1], 0)).float()
+        if algo not in GRAPHABLE_PITCH:
+            return self.pitch.estimate(heard, algo, weight, realtime=True)
+        key = ("pitch", algo)
+        return self.lanes.call(self.pitch, key, lambda x: self.pitch.estimate(x, algo, weight, realtime=True), [heard])
+
+    def _synthesis(
+        self, part: "_Part", content: Tensor, f0_hz: Tensor | None
+    ) -> Generator[Stage, None, tuple[Tensor, Tensor]]:
+        synthesis, index = part.synthesis, self._index(part.rows)
+        phase = self.lanes.upload(np.array([request.initial_phase for request in part.requests]))
+        noise = [None if array is None else self.lanes.upload(array) for array in part.noise()]
+        speaker_ids = self.lanes.upload(np.array(part.speaker_ids()))
+        protect = self.lanes.upload(np.array([r.options.protect for r in part.requests], np.float32))
+        with self.lanes.on(SYNTHESIZER):
+            f0 = None if f0_hz is None else f0_hz[index]
+            features = self._features(part, content[index], f0, protect)
+        yield "retrieval"
+        dtype = synthesis.synthesizer.dtype
+        latent_noise = noise[0]
+        assert latent_noise is not None
+        x = SynthesisInput(features.to(dtype), f0, phase, latent_noise.to(dtype), noise[1], speaker_ids)
+        waveform = yield from self._waveform(synthesis, x)
+        with self.lanes.on(SYNTHESIZER):
+            return waveform, synthesis.next_phase(x)
+
+    def _features(self, part: "_Part", content: Tensor, f0: Tensor | None, protect: Tensor) -> Tensor:
+        retriever = part.placed.retriever
+        rates = [request.options.index_rate for request in part.requests]
+        if retriever is None or max(rates) == 0:
+            return twice(content)
+        blended = retrieve(retriever, content, rates, part.synthesis.flow_start // 2)
+        return twice(blended) if f0 is None else protected(blended, content, f0, protect)
+
+    def _waveform(self, synthesis: LiveSynthesis, x: SynthesisInput) -> Generator[Stage, None, Tensor]:
+        """On the CPU in small pieces, elsewhere in one."""
+        if synthesis.synthesizer.cpu_decoder is not None:
+            return (yield from synthesis.steps(x))
+        key = ("synthesizer", synthesis.shape, synthesis.stretched_samples, synthesis.grid)
+        names = [name for name, value in zip(x._fields, x, strict=True) if value is not None]
+        given = [value for value in x if value is not None]
+
+        def compute(*tensors: Tensor) -> Tensor:
+            return synthesis.at_once(x._replace(**dict(zip(names, tensors, strict=True))))
+
+        with self.lanes.on(SYNTHESIZER):
+            waveform = self.lanes.call(synthesis.synthesizer, key, compute, given)
+        yield "synthesizer"
+        return waveform
+
+    def _index(self, rows: list[int]) -> slice | Tensor:
+        """`rows` (ascending) as an index. A list would be copied to the device while the host waits."""
+        if rows[-1] - rows[0] + 1 == len(rows):
+            return slice(rows[0], rows[-1] + 1)
+        return self.lanes.upload(np.array(rows))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The rows of a batch that one voice sings with one formant shift."""
+
+    rows: list[int]
+    requests: list[LiveRequest]
+    placed: Converter
+    synthesis: LiveSynthesis
+
+    def speaker_ids(self) -> list[int]:
+        synthesizer = self.synthesis.synthesizer
+        return [synthesizer.checked_speaker(request.options.speaker_id) for request in self.requests]
+
+    def noise(self) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Of the latent `[B, C, P - flow_start]` and of the source `[B, (stop - start) * S]`."""
+        synthesis, config = self.synthesis, self.synthesis.synthesizer.config
+        first, last = synthesis.flow_start, synthesis.shape.window_frames
+        latent = [_noise(r, LATENT_STREAM, config.inter_channels, first, last).T for r in self.requests]
+        if not config.has_f0:
+            return np.stack(latent), None
+        first, last = synthesis.start, synthesis.stop
+        source = [_noise(r, SOURCE_STREAM, config.frame_samples, first, last).ravel() for r in self.requests]
+        return np.stack(latent), np.stack(source)
+
+
+def _noise(request: LiveRequest, stream: int, num_columns: int, first: int, last: int) -> NDArray[np.float32]:
+    """`[last - first, num_columns]` of the frames `first` to `last` of the window, zeros without a seed."""
+    if request.noise_seed is None:
+        return np.zeros((last - first, num_columns), np.float32)
+    frame = request.window_frame
+    return PositionalNoise(request.noise_seed, stream, num_columns).rows(frame + first, frame + last)
+
+
+def _check(request: LiveRequest) -> None:
+    shape, P = request.shape, request.shape.window_frames
+    problem = shape.problem
+    if len(request.samples) != P * FRAME_SAMPLES or len(request.f0_known_hz) != P:
+        problem = f"a live window needs {P * FRAME_SAMPLES} samples and {P} values of f0"
+    elif not 0 <= request.num_known_frames <= P or request.window_frame % 2:
+        problem = "a live window begins at an even frame and knows no more frames than it has"
+    if problem is not None:
+        raise ValueError(problem)
+
+
+def _num_known(request: LiveRequest) -> int:
+    """Frames whose f0 is not taken from the estimator: before the stream began there is none."""
+    return max(request.num_known_frames, min(-request.window_frame, request.shape.window_frames))
+
+
+def _known_hz(request: LiveRequest) -> NDArray[np.float32]:
+    is_known = np.arange(request.shape.window_frames) < request.num_known_frames
+    return np.where(is_known, request.f0_known_hz, 0).astype(np.float32)
+
+
+def _pitch_groups(requests: Sequence[LiveRequest]) -> dict[tuple[int, float], list[int]]:
+    """Rows that the estimator can hear together: by the frames it hears, and the weight of a hybrid."""
+    groups: defaultdict[tuple[int, float], list[int]] = defaultdict(list)
+    for row, request in enumerate(requests):
+        num_unknown = request.shape.window_frames - _num_known(request)
+        groups[pitch_window_frames(request.algo, num_unknown), request.f0_method_weight].append(row)
+    return groups
+
+
+def _voice_groups(
+    requests: Sequence[LiveRequest], placed: list[Converter]
+) -> Iterator[tuple[list[int], LiveSynthesis]]:
+    """Rows that one call of one voice's network can serve."""
+    groups: dict[Hashable, tuple[list[int], LiveSynthesis]] = {}
+    for row, request in enumerate(requests):
+        shift = request.options.formant_shift
+        synthesis = LiveSynthesis(placed[row].synthesizer, request.shape, shift, request.window_frame)
+        key = (id(request.voice), shift, synthesis.grid)
+        groups.setdefault(key, ([], synthesis))[0].append(row)
+    yield from groups.values()
+
+
+def _in_order(requests: Sequence[LiveRequest], downloads: list[tuple[list[int], Download]]) -> list[Outcome]:
+    outcomes: dict[int, Outcome] = {}
+    for rows, download in downloads:
+        waveform, next_phase, *raw = download.arrays()
+        for i, row in enumerate(rows):
+            f0_hz = raw[0][i] if raw else requests[row].f0_known_hz
+            outcomes[row] = _outcome(requests[row], LiveResult(waveform[i], f0_hz, float(next_phase[i])))
+    return [outcomes[row] for row in range(len(requests))]
+
+
+def _outcome(request: LiveRequest, result: LiveResult) -> Outcome:
+    if np.isfinite(result.waveform).all():
+        return result
+    return InvalidModelFile(
+        f"voice {request.voice.name} gives values that are not numbers: its file is broken, or float16 is too narrow "
+        "for it (--precision fp32, or ANIVOICE_PRECISION=fp32)"
+    )

@@ -1,0 +1,179 @@
+"""Windows of live streams, several at once: the tensor work of `engine.live`, stage by stage.
+
+Shape letters: B windows, L samples at 16 kHz, P frames of 10 ms, N content frames of 20 ms, F feature dimensions,
+C latent channels, S output samples per frame. What belongs to a stream (speaker, pitch, noise, phase, ...) is a row of
+a tensor, so that streams of one shape and voice are computed together.
+"""
+
+import math
+from collections.abc import Generator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from anivoice.models.sine_source import phase_after
+from anivoice.models.vits import flow_first_frame
+from anivoice.models.voice_config import Version
+from anivoice.stages.content_encoder import ContentEncoder
+from anivoice.stages.live_shape import LiveShape
+from anivoice.stages.pitch.contour import coarse_pitch, interpolate_unvoiced
+from anivoice.stages.retrieval import Retriever
+from anivoice.stages.sinc_resampler import resample
+from anivoice.stages.synthesizer import NUM_RESAMPLING_FRAMES, VoiceSynthesizer
+
+LEFT_HALO_FRAMES = 4
+"""Decoded before the wanted part and thrown away. The crossfade hides what a shorter halo than the decoder's spoils."""
+
+
+def content_frames(encoder: ContentEncoder, samples: Tensor, version: Version) -> Tensor:
+    """`[B, L]` -> `[B, L // 320, F]`. The encoder gives one frame less: the last one is repeated (SPEC 11.4)."""
+    content = encoder.encode(samples, version)
+    return torch.cat([content, content[:, -1:]], dim=1)
+
+
+def merge_contours(known_hz: Tensor, num_known: Tensor, estimated_hz: Tensor) -> Tensor:
+    """`known_hz` `[B, P]`, valid for the first `num_known` `[B]` frames; after them the estimate of the window's end.
+
+    `estimated_hz` `[B, n + 1]` belongs to the last n frames and the end itself, which is dropped.
+    """
+    P, n = known_hz.shape[1], estimated_hz.shape[1] - 1
+    estimated = F.pad(estimated_hz[:, max(n - P, 0) : n], (max(P - n, 0), 0))
+    is_known = torch.arange(P, device=known_hz.device) < num_known.unsqueeze(1)
+    return torch.where(is_known, known_hz, estimated)
+
+
+def heard_f0(raw_hz: Tensor, fills_gaps: Tensor, factor: Tensor) -> Tensor:
+    """The estimator's contours `[B, P]` as each voice wants them: gaps filled where `fills_gaps` `[B]`, transposed."""
+    filled = torch.where(fills_gaps.unsqueeze(1), interpolate_unvoiced(raw_hz), raw_hz)
+    return filled * factor.unsqueeze(1)
+
+
+def retrieve(retriever: Retriever, content: Tensor, rates: Sequence[float], first_frame: int) -> Tensor:
+    """Content `[B, N, F]` with the share `rates[i]` of what the index gives, from `first_frame` on."""
+    rows = [row for row, rate in enumerate(rates) if rate > 0]
+    if not rows:
+        return content
+    own = torch.stack([content[row, first_frame:] for row in rows])
+    retrieved = retriever.blend(own.flatten(0, 1), 1.0).view_as(own)
+    blended = content.clone()
+    for i, row in enumerate(rows):
+        blended[row, first_frame:] = rates[row] * retrieved[i] + (1 - rates[row]) * own[i]
+    return blended
+
+
+def protected(blended: Tensor, content: Tensor, f0_hz: Tensor, protect: Tensor) -> Tensor:
+    """As `stages.retrieval.protect_unvoiced`, at 100 Hz: `[B, N, F]` twice, `f0_hz` `[B, 2 N]`, `protect` `[B]`."""
+    own_share = torch.where(protect < 0.5, protect, 1.0).unsqueeze(1)
+    share = torch.where(f0_hz < 1, own_share, 1.0).to(blended.dtype).unsqueeze(2)
+    return twice(blended) * share + twice(content) * (1 - share)
+
+
+def twice(features: Tensor) -> Tensor:
+    """20 ms frames -> 10 ms frames: `[B, N, F]` -> `[B, 2 N, F]`."""
+    return features.repeat_interleave(2, dim=1)
+
+
+class SynthesisInput(NamedTuple):
+    """What a voice's network takes for B windows.
+
+    `f0_hz` `[B, P]` float32 is the pitch to be heard (None for voices without f0), `phase` `[B]` float64 the source's
+    before the first wanted frame, in cycles. Noise is standard normal: `latent_noise` `[B, C, P - flow_start]`,
+    `source_noise` `[B, (stop - start) * S]` (None without f0). `speaker_ids` `[B]`.
+    """
+
+    features: Tensor
+    f0_hz: Tensor | None
+    phase: Tensor
+    latent_noise: Tensor
+    source_noise: Tensor | None
+    speaker_ids: Tensor
+
+
+class LiveSynthesis:
+    """A voice at work on windows of one shape and one formant shift.
+
+    The prior sees the whole window, the flow what its output depends on, the decoder the frames `start` to `stop`: the
+    wanted ones, a little before them, and of the look-ahead as much as matters. `window_frame` is the windows' absolute
+    position; of several windows only those whose `grid` is the same can be computed together.
+    """
+
+    def __init__(
+        self, synthesizer: VoiceSynthesizer, shape: LiveShape, formant_shift: float, window_frame: int
+    ) -> None:
+        self.synthesizer = synthesizer
+        self.shape = shape
+        self.S = synthesizer.config.frame_samples
+        self.stretched_samples = synthesizer.stretched_frame_samples(formant_shift)
+        left, right = self._halo(LEFT_HALO_FRAMES), self._halo(synthesizer.halo_frames)
+        self.start = max(shape.first_frame - left, 0)
+        self.stop = min(shape.end_frame + min(right, shape.lookahead_frames), shape.window_frames)
+        self.flow_start = flow_first_frame(self.start)
+        self.grid = (window_frame + self.start) * self.stretched_samples % self.S
+        """Where on the grid of stretched frames the decoded part begins, in samples; 0 without a formant shift."""
+
+    def _halo(self, num_frames: int) -> int:
+        if self.stretched_samples == self.S:
+            return num_frames
+        return math.ceil(num_frames * self.S / min(self.stretched_samples, self.S)) + NUM_RESAMPLING_FRAMES
+
+    def next_phase(self, x: SynthesisInput) -> Tensor:
+        """`[B]`, cycles: before the first wanted frame of the next window."""
+        first = self.shape.first_frame
+        return self._advance(x, first, first + self.shape.advance_frames)
+
+    def steps(self, x: SynthesisInput) -> Generator[str, None, Tensor]:
+        """Yields the stage's name after each piece of work; returns the wanted waveform `[B, num_frames * S]`."""
+        model = self.synthesizer.model
+        g = model.speaker(x.speaker_ids)
+        prior = model.prior(x.features, self._coarse(x), first_frame=self.flow_start)
+        yield "prior"
+        z = model.latent(prior, g, x.latent_noise)
+        z = z[:, :, self.start - self.flow_start : self.stop - self.flow_start]
+        yield "flow"
+        waveform = yield from self._decode(z, g, x)
+        wanted = waveform[:, (self.shape.first_frame - self.start) * self.S :]
+        return wanted[:, : self.shape.num_frames * self.S]
+
+    def at_once(self, x: SynthesisInput) -> Tensor:
+        """The same without pauses."""
+        steps = self.steps(x)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: Tensor = end.value
+                return result
+
+    def _coarse(self, x: SynthesisInput) -> Tensor | None:
+        """The network is told the pitch that it makes, before resampling shifts pitch and formants together."""
+        return None if x.f0_hz is None else coarse_pitch(x.f0_hz * (self.S / self.stretched_samples))
+
+    def _advance(self, x: SynthesisInput, start: int, stop: int) -> Tensor:
+        """The source's phase `[B]` after it has gone on from frame `start` to `stop`."""
+        if x.f0_hz is None or start == stop:
+            return x.phase
+        rate_hz = self.synthesizer.config.sample_rate_hz
+        return phase_after(x.f0_hz[:, start:stop], rate_hz, self.S, x.phase)[:, -1]
+
+    def _phase_at_start(self, x: SynthesisInput) -> Tensor:
+        advanced = self._advance(x, self.start, self.shape.first_frame)
+        return torch.remainder(2 * x.phase - advanced, 1.0)
+
+    def _decode(self, z: Tensor, g: Tensor, x: SynthesisInput) -> Generator[str, None, Tensor]:
+        """Waveform `[B, (stop - start) * S]` float32."""
+        model, S = self.synthesizer.model, self.S
+        num_frames = self.stop - self.start
+        f0 = None if x.f0_hz is None else x.f0_hz[:, self.start : self.stop]
+        phase = None if x.f0_hz is None else self._phase_at_start(x)
+        if self.stretched_samples == S:
+            z, source = model.decoder_input(z, f0, phase, x.source_noise)
+            return (yield from self.synthesizer.waveform_steps(z, g, source))
+        end = self.grid + num_frames * self.stretched_samples
+        num_stretched = -(-end // S)
+        stretch = self.stretched_samples / S
+        offset = -self.grid / self.stretched_samples
+        z, source = model.decoder_input(z, f0, phase, x.source_noise, num_stretched, stretch, offset)
+        waveform = yield from self.synthesizer.waveform_steps(z, g, source)
+        return resample(waveform[:, self.grid : end], self.stretched_samples, S)[:, : num_frames * S]

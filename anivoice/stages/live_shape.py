@@ -1,0 +1,48 @@
+"""The lengths of a live window, and of the part of it that the pitch estimator hears. No torch here."""
+
+from dataclasses import dataclass
+
+FRAME_SAMPLES = 160
+PITCH_CONTEXT_FRAMES = 30
+"""Settled frames that the estimator hears once more: its first frames are not reliable."""
+
+RMVPE_GRID_FRAMES = 32
+"""rmvpe fills its frames up to a multiple of this."""
+
+
+@dataclass(frozen=True)
+class LiveShape:
+    """A window in frames of 10 ms; windows of one shape can be computed together. `LiveRequest` says what each is."""
+
+    window_frames: int
+    first_frame: int
+    num_frames: int
+    advance_frames: int
+    lookahead_frames: int
+
+    @property
+    def end_frame(self) -> int:
+        """First frame after the decoded part."""
+        return self.first_frame + self.num_frames
+
+    @property
+    def problem(self) -> str | None:
+        """One sentence that says what cannot be; None if the shape is possible."""
+        if self.window_frames < 4 or self.window_frames % 2:
+            return f"a live window of {self.window_frames} frames: it must be an even number, at least 4"
+        if not (0 <= self.first_frame < self.end_frame <= self.window_frames - self.lookahead_frames):
+            return f"frames {self.first_frame} to {self.end_frame} do not lie in a window of {self.window_frames}"
+        if not (0 < self.advance_frames <= self.num_frames and self.lookahead_frames >= 0):
+            return f"an advance of {self.advance_frames} frames does not fit {self.num_frames} decoded ones"
+        return None
+
+
+def pitch_window_frames(algo: str, num_unknown_frames: int) -> int:
+    """Frames at the window's end that the estimator hears; it may be more than the window has.
+
+    An estimator returns one frame more than it hears; with rmvpe that is a multiple of 32 (SPEC 11.3).
+    """
+    num_frames = num_unknown_frames + PITCH_CONTEXT_FRAMES
+    if "rmvpe" not in algo:
+        return num_frames
+    return -(-(num_frames + 1) // RMVPE_GRID_FRAMES) * RMVPE_GRID_FRAMES - 1
