@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import aiohttp
 
 from anivoice.client.wire_errors import CLOSE_CODES_OF_A_LOST_CONNECTION, error_of_status
-from anivoice.errors import AnivoiceError, InvalidRequest, Unavailable
+from anivoice.errors import AnivoiceError, Forbidden, InvalidRequest, NotFound, Unauthorized, Unavailable
 
 MAX_MESSAGE_BYTES = 2**26
 MAX_CLOSE_SECONDS = 5.0
@@ -97,12 +97,19 @@ class Connection:
                 await asyncio.wait_for(self._socket.close(), MAX_CLOSE_SECONDS)
 
     async def _reopen(self) -> None:
-        """Raises Unavailable when there is no connection after the grace time, NotFound when the session is over."""
+        """Raises Unavailable when there is no connection after the grace time, NotFound when the session is over.
+
+        The server may not have noticed yet that the old connection is gone, and refuse a second one until it has.
+        """
         until_s = time.monotonic() + self._reconnect_s
         for delay_s in itertools.chain(RECONNECT_DELAYS_S, itertools.repeat(RECONNECT_DELAYS_S[-1])):
             if time.monotonic() > until_s:
                 break
             await asyncio.sleep(delay_s)
-            with contextlib.suppress(Unavailable):
+            try:
                 return await self.open()
+            except (NotFound, Unauthorized, Forbidden):
+                raise
+            except AnivoiceError:
+                continue
         raise Unavailable(f"the connection was lost and did not come back within {self._reconnect_s:g} s")

@@ -97,8 +97,7 @@ class StreamClient:
         headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as http:
-            chosen = {name: values[name] for name in ConversionParameters.model_fields if name in values}
-            url = await create_session(http, base_url.rstrip("/"), chosen)
+            url = await create_session(http, base_url.rstrip("/"), values)
             stream = cls(http, url, values, reconnect_s, max_buffered_bytes)
             stream._on_event = on_event or stream._on_event
             stream._keeps_marks = keep_marks

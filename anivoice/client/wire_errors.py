@@ -1,21 +1,19 @@
 """The way back of `anivoice.errors`: from the status and the close codes of the wire to exceptions."""
 
 import json
+from collections.abc import Iterator
 
 from anivoice import errors
 
-OF_STATUS: dict[int, type[errors.AnivoiceError]] = {
-    kind.http_status: kind
-    for kind in (
-        errors.InvalidRequest,
-        errors.InvalidParameter,
-        errors.Unauthorized,
-        errors.Forbidden,
-        errors.NotFound,
-        errors.TooLarge,
-        errors.UndecodableAudio,
-    )
-}
+
+def _tree(root: type[errors.AnivoiceError]) -> Iterator[type[errors.AnivoiceError]]:
+    """The leaves first, so that of several with one status the most general one remains."""
+    for kind in root.__subclasses__():
+        yield from _tree(kind)
+    yield root
+
+
+OF_STATUS: dict[int, type[errors.AnivoiceError]] = {kind.http_status: kind for kind in _tree(errors.AnivoiceError)}
 OF_CLOSE_CODE: dict[int, type[errors.AnivoiceError]] = {
     1008: errors.InvalidRequest,
     1009: errors.TooLarge,

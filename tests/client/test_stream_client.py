@@ -37,7 +37,7 @@ async def test_bytes_come_back_whole_after_a_flush(echo):
         await stream.flush()
         await stream.close()
         assert await collect(stream) == audio
-    assert echo.created == [{"pitch_change": 3}]
+    assert echo.created == [{"events": True, "pitch_change": 3, "sample_rate": 16000}]
     assert echo.texts[0] == {"events": True, "sample_rate": 16000}
 
 

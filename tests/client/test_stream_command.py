@@ -32,11 +32,11 @@ async def test_a_file_goes_out_and_comes_back(echo, tone, tmp_path, capsys, pace
     samples, rate_hz = soundfile.read(out)
     assert rate_hz == 16000
     np.testing.assert_allclose(samples, 0.375 * np.sin(np.arange(8000) / 10), atol=1e-3)
-    assert echo.created == [{"pitch_change": 3}]
     assert echo.authorization == "Bearer long-enough"
     mode = "reliable" if pace == "fast" else "live"
     expected = {"events": True, "mode": mode, "sample_rate": 16000, "format": "pcm_f32le", "preset": "low"}
     assert echo.texts[0] == {**expected, "mute": True}
+    assert echo.created == [{**expected, "mute": True, "pitch_change": 3}]
     told = capsys.readouterr().err
     assert "0.50 s of audio" in told
     assert "promised delay: block 80.0 ms, computing 10.0 ms, total 90.0 ms" in told
