@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     max_waiting_conversions: int = Field(32, ge=0, description="File conversions that may wait; more are answered 503.")
     max_sessions: int = Field(256, ge=1, description="Streaming sessions at once.")
     session_ttl_seconds: float = Field(300, gt=0, description="An unused streaming session expires after this time.")
+    session_grace_seconds: float = Field(
+        15, ge=0, description="A streaming session whose connection was lost can be taken up again for so long."
+    )
+    max_message_kb: int = Field(4096, ge=1, le=65536, description="Largest message of a WebSocket in KiB.")
     voice_cache_mb: int = Field(2048, ge=1, description="Memory for loaded voices; the least recently used go first.")
     max_stall_seconds: float = Field(
         60, gt=0, description="An upload or a download without any progress for this long is given up."

@@ -7,6 +7,7 @@
     ├── Unauthorized          401   no or a wrong key
     ├── Forbidden             403   this caller may not do this
     ├── NotFound              404   no such voice, session or route
+    ├── Conflict              409   the session has a connection already
     ├── TooLarge              413   an upload, message or recording over the limit
     ├── UndecodableAudio      415   bytes that are no audio we can read
     ├── Cancelled             499   the caller went away, nobody reads the answer
@@ -51,6 +52,11 @@ class Forbidden(AnivoiceError):
 
 class NotFound(AnivoiceError):
     http_status = 404
+    websocket_close_code = 1008
+
+
+class Conflict(AnivoiceError):
+    http_status = 409
     websocket_close_code = 1008
 
 

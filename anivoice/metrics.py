@@ -1,7 +1,8 @@
 """Every counter and histogram, and the reading of what other parts hold. One registry for each server, no globals."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -11,9 +12,15 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 REQUEST_SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
 CONVERSION_SECONDS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600)
 REAL_TIME_FACTORS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 4, 8)
+BLOCK_SECONDS = (0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 1, 2, 5)
 LAG_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1)
+TYPICAL_SHARE = 0.99
+MAX_RECENT_BLOCKS = 1024
 
 Outcome = Literal["done", "failed", "cancelled"]
+BlockOutcome = Literal["converted", "passed", "dropped", "late", "failed"]
+"""passed: nothing was to be computed (silence, mute, passthrough)."""
+
 Reading = tuple[Literal["gauge", "counter"], str, str, Callable[[], float]]
 """Kind, name without the prefix, help text, and how to read the present value (from any thread)."""
 
@@ -56,12 +63,34 @@ class Metrics:
             buckets=REAL_TIME_FACTORS,
             registry=self.registry,
         )
+        self.live_blocks = Counter(
+            "anivoice_live_blocks",
+            "Blocks of live streams, by what became of them.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        for block_outcome in get_args(BlockOutcome):
+            self.live_blocks.labels(block_outcome)
+        self.block_compute_seconds = Histogram(
+            "anivoice_block_compute_seconds",
+            "Time of a live block in the engine, its queue included.",
+            buckets=BLOCK_SECONDS,
+            registry=self.registry,
+        )
+        self.block_delay_seconds = Histogram(
+            "anivoice_block_delay_seconds",
+            "Time from the arrival of a live block's last byte to the sending of its result.",
+            buckets=BLOCK_SECONDS,
+            registry=self.registry,
+        )
         self.loop_lag_seconds = Histogram(
             "anivoice_event_loop_lag_seconds",
             "How much later than asked for the event loop wakes.",
             buckets=LAG_SECONDS,
             registry=self.registry,
         )
+
+        self._recent_block_seconds: deque[float] = deque(maxlen=MAX_RECENT_BLOCKS)
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered. `route` is the pattern, never the path that a client made up."""
@@ -76,6 +105,16 @@ class Metrics:
         self.conversion_seconds.observe(took_seconds)
         if input_seconds > 0:
             self.real_time_factor.observe(took_seconds / input_seconds)
+
+    def count_block_time(self, seconds: float) -> None:
+        """A live block was computed."""
+        self.block_compute_seconds.observe(seconds)
+        self._recent_block_seconds.append(seconds)
+
+    def typical_block_seconds(self) -> float | None:
+        """What nearly all of the last live blocks took at most, in the engine with its queue; None without any."""
+        recent = sorted(self._recent_block_seconds)
+        return recent[int(TYPICAL_SHARE * (len(recent) - 1))] if recent else None
 
     def watch(self, *readings: Reading) -> None:
         """Also report these values."""

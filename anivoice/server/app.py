@@ -24,6 +24,7 @@ from anivoice.server.readiness import WarmUp
 from anivoice.server.rest import add_routes
 from anivoice.server.services import SERVICES, Services
 from anivoice.server.sessions import Sessions
+from anivoice.server.websocket import CONNECTIONS, Connections, close_connections
 from anivoice.server.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -48,9 +49,11 @@ def build_app(
         middlewares=[middleware.observe, middleware.answer_errors, middleware.guard], client_max_size=MAX_JSON_BYTES
     )
     app[SERVICES] = services
+    app[CONNECTIONS] = Connections()
     app.on_response_prepare.append(middleware.add_headers)
     add_routes(app)
     app.cleanup_ctx.append(_run_services)
+    app.on_shutdown.append(close_connections)
     app.on_shutdown.append(_stop_accepting)
     return app
 
@@ -66,7 +69,7 @@ def build_services(
         room=room,
         workers=workers,
         conversions=Conversions(settings.max_concurrent_conversions, settings.max_waiting_conversions, clock),
-        sessions=Sessions(settings.max_sessions, settings.session_ttl_seconds, clock),
+        sessions=Sessions(settings.max_sessions, settings.session_ttl_seconds, clock, settings.session_grace_seconds),
         metrics=Metrics(),
         warm_up=WarmUp(room, defaults, workers, clock),
         origins=origin_policy(settings),
@@ -95,6 +98,7 @@ def _watch(services: Services) -> None:
         ("gauge", "loaded_voices", "Voices in memory.", lambda: len(voices.loaded_names())),
         ("gauge", "loaded_voices_bytes", "Memory of the voices.", lambda: voices.num_bytes),
         ("gauge", "sessions", "Streaming sessions.", lambda: len(services.sessions)),
+        ("gauge", "live_sessions", "Streaming sessions that are connected.", lambda: services.sessions.num_attached),
         ("gauge", "ready", "1 after a successful warm-up.", lambda: services.warm_up.state == "done"),
     )
 
@@ -108,6 +112,7 @@ async def _run_services(app: web.Application) -> AsyncIterator[None]:
     yield
     housekeeping.cancel()
     await asyncio.wait([housekeeping])
+    services.sessions.close()
     await asyncio.to_thread(services.room.engine.stop)
     await services.warm_up.stop()
     await services.conversions.close()

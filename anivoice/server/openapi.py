@@ -13,6 +13,7 @@ from anivoice.config import Settings
 from anivoice.parameters import ConversionParameters
 from anivoice.server.auth import OPEN_PATHS
 from anivoice.server.uploads import AUDIO_FIELD, FileParameters
+from anivoice.stream_settings import StreamParameters
 
 Json: TypeAlias = "Mapping[str, Json] | Sequence[Json] | str | float | bool | None"
 
@@ -21,12 +22,12 @@ ERRORS = {
     401: "The server has a key, and the request carries none or a wrong one.",
     403: "The request comes from a foreign web page, or names the server by a foreign host name.",
     404: "There is no such voice (the known ones are listed), session or route.",
+    409: "The session has a connection already.",
     413: "The upload, the recording or the body is larger than the limit.",
     415: "The file is not audio that can be decoded.",
     422: "A parameter is wrong (it is named), or the voice's file cannot be used.",
     499: "The client went away; nobody reads this.",
     500: "A fault of the server; its log has the details under the request's id.",
-    501: "Not in this version.",
     503: "Busy or shutting down (`Retry-After` says for how long), or a shared network is not installed (the sentence "
     "says which one and the command that fetches it).",
 }
@@ -111,14 +112,15 @@ ROUTES = (
             )
         },
         errors=(400, 404, 413, 422, 503),
-        request_content={"application/json": _reference("ConversionParameters")},
+        request_content={"application/json": _reference("StreamParameters")},
     ),
     RouteDescription(
         "get",
         "/ws/{session_id}",
-        "The WebSocket of a session (not in this version).",
-        {},
-        errors=(404, 501),
+        "The WebSocket of a session: audio in, audio out. Text messages are JSON: StreamParameters, "
+        '`{"flush": true}`, `{"ping": 1}`. The session id suffices as a key.',
+        {101: ("The WebSocket is open.", {})},
+        errors=(400, 404, 409, 503),
         path_parameters={"session_id": "From POST /convert/stream."},
     ),
     RouteDescription(
@@ -153,6 +155,7 @@ def openapi_document(settings: Settings, defaults: ConversionParameters) -> byte
             "schemas": {
                 "Error": _object(error=TEXT),
                 "ConversionParameters": _parameter_schema(ConversionParameters, defaults),
+                "StreamParameters": _parameter_schema(StreamParameters, defaults),
                 "ConvertForm": _form_schema(defaults),
             },
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},

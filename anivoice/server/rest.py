@@ -1,15 +1,16 @@
 """The small routes. `POST /convert` has a file of its own: convert_route.py."""
 
 import asyncio
-import json
 
 from aiohttp import web
 
 from anivoice.errors import InvalidRequest
 from anivoice.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
-from anivoice.parameters import ConversionParameters
 from anivoice.server.convert_route import convert, expect_later
-from anivoice.server.services import SERVICES, Services, known_voice
+from anivoice.server.json_text import parse_object
+from anivoice.server.live_source import acquire_source, parse_stream_parameters, release_source
+from anivoice.server.services import SERVICES, Services
+from anivoice.server.websocket import open_websocket
 
 GREETING = "AniVoiceChanger API is running"
 PAGE_POLICY = (
@@ -47,23 +48,17 @@ async def list_models(request: web.Request) -> web.Response:
 async def create_session(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     values = await _read_json_object(request, services)
-    parameters = ConversionParameters.parse(values, services.defaults)
-    name = await services.workers.run(known_voice, services.room.library, parameters.model_name)
-    session = services.sessions.create(parameters.model_copy(update={"model_name": name}))
+    parameters = parse_stream_parameters(values, services.defaults)
+    services.sessions.check_room()
+    source, _ = await acquire_source(services, parameters)
+    release_source(services, source)
+    session = services.sessions.create(source.parameters)
     answer = {
         "session_id": session.session_id,
         "websocket_url": f"/ws/{session.session_id}",
         "expires_in": services.sessions.ttl_s,
     }
     return web.json_response(answer, headers={"Cache-Control": "no-store"})
-
-
-async def open_websocket(request: web.Request) -> web.Response:
-    request.app[SERVICES].sessions.find(request.match_info["session_id"])
-    return web.json_response(
-        {"error": "this version converts files only; live streaming over the WebSocket comes later: use POST /convert"},
-        status=501,
-    )
 
 
 async def show_health(request: web.Request) -> web.Response:
@@ -114,23 +109,8 @@ async def _read_json_object(request: web.Request, services: Services) -> dict[st
     try:
         async with asyncio.timeout(services.settings.max_stall_seconds):
             body = await request.read()
-        values = json.loads(body) if body.strip() else {}
     except TimeoutError as error:
         raise InvalidRequest("the body did not arrive; send it again") from error
-    except (ValueError, RecursionError, web.RequestPayloadError) as error:
-        raise InvalidRequest(f"the body is not JSON ({error}); send an object such as {{}}") from error
-    if not isinstance(values, dict):
-        raise InvalidRequest(f'the body is a JSON {_json_type(values)}; send an object such as {{"pitch_change": 12}}')
-    return values
-
-
-def _json_type(value: object) -> str:
-    match value:
-        case list():
-            return "array"
-        case str():
-            return "string"
-        case bool() | None:
-            return "literal"
-        case _:
-            return "number"
+    except web.RequestPayloadError as error:
+        raise InvalidRequest(f"the body is cut off ({error}); send it again") from error
+    return parse_object(body, "the body") if body.strip() else {}

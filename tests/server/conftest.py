@@ -22,7 +22,16 @@ from aiohttp.test_utils import TestClient
 from conformance import OWN_VECTORS
 
 from anivoice.config import Settings, load_settings
-from anivoice.engine.batch import Job, PitchRequest, Request, SegmentRequest, WarmRequest
+from anivoice.engine.batch import (
+    Job,
+    LiveRequest,
+    LiveResult,
+    PitchRequest,
+    Request,
+    SegmentRequest,
+    WarmLiveRequest,
+    WarmRequest,
+)
 from anivoice.engine.engine import Engine
 from anivoice.engine.room import EngineRoom
 from anivoice.engine.runner import TorchRunner
@@ -101,7 +110,7 @@ class FakeRunner:
 
     def steps(self, request: Request) -> Generator[None, None, object]:
         yield
-        if not isinstance(request, WarmRequest):
+        if not isinstance(request, WarmRequest | WarmLiveRequest):
             if self.error is not None:
                 raise self.error
             self.num_held += 1
@@ -115,8 +124,18 @@ class FakeRunner:
                 return np.zeros(len(request.samples) // 160 + 1, np.float32)
             case SegmentRequest():
                 return np.zeros(request.num_frames * request.voice.config.sample_rate_hz // 100, np.float32)
+            case LiveRequest():
+                return half_as_loud(request)
             case _:
                 return None
+
+
+def half_as_loud(request: LiveRequest) -> LiveResult:
+    """The input at half its height: what is converted can be told from silence and from the speaker's own voice."""
+    samples_per_frame = request.voice.config.sample_rate_hz // 100
+    at = 160 * (request.first_frame + np.arange(request.num_frames * samples_per_frame) / samples_per_frame)
+    waveform = 0.5 * np.interp(at, np.arange(len(request.samples)), request.samples)
+    return LiveResult(waveform.astype(np.float32), request.f0_known_hz, request.initial_phase)
 
 
 class RecordingEngine(Engine):
@@ -128,7 +147,7 @@ class RecordingEngine(Engine):
         self.jobs: list[Job] = []
 
     def submit(self, request: Request, job: Job, deadline_s: float | None = None) -> Any:
-        if not isinstance(request, WarmRequest) and job not in self.jobs:
+        if not isinstance(request, WarmRequest | WarmLiveRequest) and job not in self.jobs:
             self.jobs.append(job)
         return super().submit(request, job, deadline_s)
 

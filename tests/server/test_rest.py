@@ -66,8 +66,8 @@ async def test_session_is_made_of_optional_parameters(serve_fake, body):
     assert session["websocket_url"] == "/ws/" + session["session_id"]
     assert session["expires_in"] == 300
     async with client.get(session["websocket_url"]) as answer:
-        assert answer.status == 501
-        assert "POST /convert" in (await answer.json())["error"]
+        assert answer.status == 400
+        assert "ws://" in (await answer.json())["error"]
 
 
 async def test_sessions_have_different_secret_ids(serve_fake):

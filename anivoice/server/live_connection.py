@@ -1,0 +1,226 @@
+"""One connection of a live stream: what the client says, in order. Blocks that became due go to the loop of
+live_blocks.py, by a bounded queue.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+from aiohttp import WSMessage, WSMsgType, web
+
+from anivoice.audio.wire import WireDecoder, WireEncoder
+from anivoice.errors import AnivoiceError, InvalidParameter, InvalidRequest, MissingAsset, Unavailable
+from anivoice.server.json_text import parse_object
+from anivoice.server.live_blocks import BlockLoop
+from anivoice.server.live_events import changed_event, flushed_event, ready_event, stats_event
+from anivoice.server.live_sender import LiveSender
+from anivoice.server.live_session import LiveSession
+from anivoice.server.services import Services
+from anivoice.server.sessions import StreamSession
+from anivoice.stream_settings import FIXED_AFTER_START, StreamParameters
+
+PIECE_BYTES = 2**14
+"""Of a long message so much is taken at a time, so that nobody else waits for it."""
+
+MAX_TEXT_CHARS = 2**16
+MAX_ERRORS_IN_A_ROW = 20
+STATS_SECONDS = 1.0
+GOODBYES = (None, 0, 1000)
+"""Codes of a close frame after which a client does not come back: normal, or none given."""
+
+
+class LiveConnection:
+    """`run` it once. `clock` in seconds is the engine's."""
+
+    def __init__(
+        self, services: Services, session: StreamSession, socket: web.WebSocketResponse, clock: Callable[[], float]
+    ) -> None:
+        self._services = services
+        self._session = session
+        self._socket = socket
+        self._live = session.held if isinstance(session.held, LiveSession) else LiveSession(services, clock)
+        session.held = self._live
+        self._sender = LiveSender(socket, services.settings.max_stall_seconds)
+        self._blocks = BlockLoop(self._live, self._sender, services.metrics, clock)
+        self._decoder: WireDecoder | None = None
+        self._wanted: StreamParameters | None = None
+        self._wants_change = asyncio.Event()
+        self._num_errors = 0
+        self._may_return = True
+        self._stop_reason: AnivoiceError | None = None
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> bool:
+        """Until it is over; whether the client may come back. Raises an ExceptionGroup of what went wrong."""
+        loops = {
+            "blocks": self._blocks.run(),
+            "changes": self._apply_changes(),
+            "stats": self._tell_stats(),
+            "stop": self._wait_for_stop(),
+        }
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(loop, name=f"anivoice-live-{name}") for name, loop in loops.items()]
+                try:
+                    await self._read()
+                finally:
+                    for task in tasks:
+                        task.cancel()
+        finally:
+            self._blocks.abandon()
+        return self._may_return
+
+    def stop(self, error: AnivoiceError) -> None:
+        """Ends the connection for that reason."""
+        self._stop_reason = error
+        self._stopping.set()
+
+    async def _wait_for_stop(self) -> None:
+        await self._stopping.wait()
+        if self._stop_reason is not None:
+            raise self._stop_reason
+
+    async def _read(self) -> None:
+        if self._live.has_begun:
+            await self._make_ready()
+        while True:
+            message = await self._socket.receive()
+            if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):
+                self._may_return = not _is_goodbye(message)
+                return
+            if message.type is WSMsgType.BINARY:
+                await self._take_audio(message.data)
+            else:
+                await self._take_text(message.data)
+            await asyncio.sleep(0)  # a client that sends without end lets the others have their turn
+
+    async def _take_audio(self, message: bytes) -> None:
+        if not self._live.has_begun:
+            await self._begin(self._session.parameters)
+        num_due = 0
+        for piece in self._pieces(message):
+            assert self._decoder is not None
+            try:
+                samples = self._decoder.feed(piece)
+            except InvalidRequest as error:
+                await self._complain(error)
+                return
+            if len(samples):
+                await self._settle_rates(self._decoder)
+                steps = self._live.stream.feed(samples)
+                await self._blocks.add(steps, num_due)
+                num_due += len(steps)
+            await asyncio.sleep(0)
+        self._num_errors = 0
+
+    def _pieces(self, message: bytes) -> Iterator[bytes]:
+        """A packet of opus is whole; so is the header of a WAV file, in the first piece."""
+        assert self._decoder is not None
+        size = max(len(message), 1) if self._decoder.format == "opus" else PIECE_BYTES
+        for start in range(0, len(message), size):
+            yield message[start : start + size]
+
+    async def _settle_rates(self, decoder: WireDecoder) -> None:
+        """With the first audio: the format and the rate may be others than the parameters say."""
+        if self._live.has_audio and decoder.sample_rate_hz == self._live.parameters.sample_rate:
+            return
+        found = {"sample_rate": decoder.sample_rate_hz, "format": decoder.format}
+        if self._live.has_audio:
+            raise InvalidParameter(
+                f"sample_rate: the stream was begun with {self._live.parameters.sample_rate} Hz, the header says "
+                f"{decoder.sample_rate_hz}; make a new session"
+            )
+        self._live.has_audio = True
+        parameters = self._live.parameters
+        if any(getattr(parameters, name) != value for name, value in found.items()):
+            self._live.restart(parameters.changed(found))
+            await self._make_ready(decoder)
+
+    async def _take_text(self, text: str) -> None:
+        """Parameters, then what is asked for. What is wrong is told, and the stream goes on."""
+        try:
+            if len(text) > MAX_TEXT_CHARS:
+                raise InvalidRequest(f"a text message is longer than {MAX_TEXT_CHARS} characters")
+            values = parse_object(text, "the message")
+            wants_flush = values.pop("flush", False)
+            is_ping, ping = "ping" in values, values.pop("ping", None)
+            if values or not (wants_flush or is_ping):
+                await self._take_parameters(values)
+        except AnivoiceError as error:
+            if isinstance(error, Unavailable) and not isinstance(error, MissingAsset):
+                raise
+            return await self._complain(error)
+        self._num_errors = 0
+        if wants_flush:
+            await self._flush()
+        if is_ping:
+            await self._sender.send_text({"event": "pong", "ping": ping})
+        return None
+
+    async def _take_parameters(self, values: dict[str, object]) -> None:
+        if not self._live.has_begun:
+            parameters = self._session.parameters.changed(values)
+            return await self._begin(parameters)
+        present = self._live.parameters
+        parameters = (self._wanted or present).changed(values)
+        fixed = [name for name in FIXED_AFTER_START if getattr(parameters, name) != getattr(present, name)]
+        if fixed and self._live.has_audio:
+            raise InvalidParameter(f"{fixed[0]}: cannot change once audio has come; make a new session")
+        if fixed:
+            self._live.restart(present.changed({name: getattr(parameters, name) for name in fixed}))
+            await self._make_ready()
+        self._wanted = parameters
+        self._wants_change.set()
+        return None
+
+    async def _begin(self, parameters: StreamParameters) -> None:
+        parameters.geometry  # noqa: B018 - raises what is wrong about it
+        await self._live.begin(parameters)
+        await self._make_ready()
+
+    async def _make_ready(self, decoder: WireDecoder | None = None) -> None:
+        """For the stream as it is: codecs, the queue, and the client's events. `decoder`: one that has begun."""
+        p = self._live.parameters
+        self._decoder = decoder or WireDecoder(p.format, p.sample_rate, p.channels)
+        encoder = self._blocks.encoder = WireEncoder(*p.wire_output)
+        typical_s = self._services.metrics.typical_block_seconds()
+        self._blocks.queue.configure(p.mode == "live", self._live.block_s)
+        self._sender.wants_events = p.events
+        await self._sender.send_event(ready_event(self._live, encoder, self._session.session_id, typical_s))
+
+    async def _apply_changes(self) -> None:
+        """Several changes that come while a voice is loaded become one."""
+        while True:
+            await self._wants_change.wait()
+            self._wants_change.clear()
+            wanted = self._wanted
+            if wanted is None:
+                continue
+            try:
+                await self._live.change(wanted)
+                self._sender.wants_events = wanted.events
+                await self._sender.send_event(changed_event(self._live))
+            except AnivoiceError as error:
+                await self._complain(error)
+            self._wanted = None if self._wanted is wanted else self._wanted
+
+    async def _flush(self) -> None:
+        if self._live.has_begun:
+            await self._blocks.flush()
+        await self._sender.send_event(flushed_event(self._live))
+
+    async def _complain(self, error: AnivoiceError) -> None:
+        """Raises the error when there were too many before it: then the connection ends."""
+        self._num_errors += 1
+        if self._num_errors > MAX_ERRORS_IN_A_ROW:
+            raise InvalidRequest(f"{error}; this was the {self._num_errors}th error in a row")
+        await self._sender.send_error(error)
+
+    async def _tell_stats(self) -> None:
+        while True:
+            await asyncio.sleep(STATS_SECONDS)
+            await self._sender.send_event(stats_event(self._live, len(self._blocks.queue)))
+
+
+def _is_goodbye(message: WSMessage) -> bool:
+    """Whether the client ended the stream, or broke the protocol, rather than lost its connection."""
+    return message.type is WSMsgType.ERROR or (message.type is WSMsgType.CLOSE and message.data in GOODBYES)

@@ -1,0 +1,82 @@
+"""The blocks of a live stream that wait for their turn: bounded, the oldest dropped or the sender held up."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from anivoice.session import Step
+
+MAX_WAITING = 2
+"""Blocks that wait. A live message that brings more at once may have all of them wait, up to a second."""
+
+MAX_BURST_SECONDS = 1.0
+SLACK_BLOCKS = 3
+"""What a live block may take beyond its own length: the waiting of two others, and a turn of the device."""
+
+
+@dataclass(frozen=True)
+class DueStep:
+    """A step that became due. `step` None: not a block but the mark that everything before it is to be sent."""
+
+    step: Step | None
+    arrived_s: float
+    deadline_s: float
+
+
+class StepQueue:
+    """Steps in order. One putter, one getter, both on the event loop. `clock` in seconds, as the engine's."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.block_s = 1.0
+        self.is_live = True
+        self._clock = clock
+        self._waiting: deque[DueStep] = deque()
+        self._changed = asyncio.Event()
+        self._turn_s = 0.0
+
+    def configure(self, is_live: bool, block_s: float) -> None:
+        """For the stream that is about to begin."""
+        self.is_live, self.block_s = is_live, block_s
+
+    def __len__(self) -> int:
+        """Blocks that wait."""
+        return sum(due.step is not None for due in self._waiting)
+
+    async def put(self, step: Step | None, num_from_message: int) -> list[DueStep]:
+        """Queues `step`, the `num_from_message`-th of its message. Live: returns what was dropped for it. Reliable:
+        waits for room.
+        """
+        while not self.is_live and len(self._waiting) >= MAX_WAITING:
+            await self._wait()
+        now_s = self._clock()
+        self._waiting.append(DueStep(step, now_s, self._deadline_s(now_s)))
+        self._changed.set()
+        max_burst = max(MAX_WAITING, int(MAX_BURST_SECONDS / self.block_s))
+        max_waiting = min(max(MAX_WAITING, num_from_message), max_burst)
+        dropped: list[DueStep] = []
+        while self.is_live and len(self) > max_waiting:
+            dropped.append(self._waiting.popleft())
+        return dropped
+
+    async def get(self) -> DueStep:
+        """The oldest, when there is one."""
+        while not self._waiting:
+            await self._wait()
+        self._changed.set()
+        return self._waiting.popleft()
+
+    def clear(self) -> list[DueStep]:
+        """Everything that waits, which then does not any more."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return waiting
+
+    def _deadline_s(self, now_s: float) -> float:
+        """Blocks that come faster than they last have later and later deadlines: others are served before them."""
+        self._turn_s = min(max(now_s, self._turn_s + self.block_s), now_s + MAX_BURST_SECONDS)
+        return self._turn_s + (1 + SLACK_BLOCKS) * self.block_s
+
+    async def _wait(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()

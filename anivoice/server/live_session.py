@@ -1,0 +1,216 @@
+"""One live stream with its voice, its parameters and its counts. It outlives the connections that carry it."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anivoice.audio.live_geometry import FRAME_MS
+from anivoice.engine.batch import Job, LiveRequest, LiveResult
+from anivoice.errors import AnivoiceError, Unavailable
+from anivoice.metrics import BlockOutcome
+from anivoice.server.live_queue import DueStep
+from anivoice.server.live_source import acquire_source, needs_another_voice, release_source, with_parameters
+from anivoice.server.services import Services
+from anivoice.session import LiveStream, Source, Step
+from anivoice.stream_settings import StreamParameters
+
+logger = logging.getLogger(__name__)
+
+MAX_KEPT_TIMES = 512
+MAX_EXPECTATION_BLOCKS = 5
+Samples = NDArray[np.float32]
+PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
+
+
+@dataclass
+class BlockCounts:
+    """What became of the blocks of one stream."""
+
+    num_blocks: int = 0
+    num_dropped: int = 0
+    num_late: int = 0
+    num_failed: int = 0
+    compute_s: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_KEPT_TIMES))
+
+    def compute_ms(self) -> dict[str, float]:
+        """Percentiles of the last blocks; empty without any."""
+        if not self.compute_s:
+            return {}
+        values = np.percentile(np.array(self.compute_s), list(PERCENTILES.values()))
+        return {name: round(1000 * float(value), 3) for name, value in zip(PERCENTILES, values, strict=True)}
+
+
+class LiveSession:
+    """`begin`, then any number of `change`, `convert` and `drop`, at the end `close`. Belongs to the event loop.
+
+    `clock` in seconds is the engine's.
+    """
+
+    def __init__(self, services: Services, clock: Callable[[], float]) -> None:
+        self.counts = BlockCounts()
+        self.new_error: AnivoiceError | None = None
+        """Why a block failed, after one that did not; the client is to be told."""
+        self._is_failing = False
+        self._services = services
+        self._clock = clock
+        self._stream: LiveStream | None = None
+        self._abandoned: asyncio.Future[LiveResult] | None = None
+        self._is_closed = False
+        self.has_audio = False
+        """Samples have come: rates and lengths are settled."""
+
+    @property
+    def stream(self) -> LiveStream:
+        """After `begin`."""
+        assert self._stream is not None
+        return self._stream
+
+    @property
+    def has_begun(self) -> bool:
+        return self._stream is not None
+
+    @property
+    def parameters(self) -> StreamParameters:
+        """Those that the stream runs with."""
+        return self.stream.source.parameters
+
+    @property
+    def block_s(self) -> float:
+        """Length of a block in seconds."""
+        return self.stream.geometry.block_frames * FRAME_MS / 1000
+
+    async def begin(self, parameters: StreamParameters) -> None:
+        """Loads and warms the voice. Raises what `acquire_source` raises; nothing is held then."""
+        source, seed = await acquire_source(self._services, parameters)
+        self._take(source, lambda: LiveStream(source, seed))
+
+    def restart(self, parameters: StreamParameters) -> None:
+        """Other rates or lengths, before any audio: a new stream of the same voice."""
+        seed = self.stream.seed if parameters.seed is None else parameters.seed
+        self._stream = LiveStream(with_parameters(self.stream.source, parameters), seed)
+
+    async def change(self, parameters: StreamParameters) -> None:
+        """From the next step on. Another voice is loaded and warmed while the present one goes on.
+
+        Raises what `acquire_source` raises; the stream goes on as it was then.
+        """
+        stream = self.stream
+        if not needs_another_voice(stream.source, parameters):
+            stream.change(with_parameters(stream.source, parameters))
+            return
+        source, _ = await acquire_source(self._services, parameters)
+        self._take(source, lambda: self._exchange(source))
+
+    def drop(self, step: Step) -> None:
+        """Leaves the step out."""
+        self.stream.drop(step)
+        self._count("dropped")
+
+    def is_hopeless(self, due: DueStep) -> bool:
+        """A live block that would not be done in time, by what the last ones took."""
+        recent = list(self.counts.compute_s)[-MAX_EXPECTATION_BLOCKS:]
+        return self.is_live and self._clock() + min(recent, default=0.0) > due.deadline_s
+
+    @property
+    def is_live(self) -> bool:
+        return self.parameters.mode == "live"
+
+    async def convert(self, due: DueStep, step: Step) -> Samples:
+        """The output of the step: silence if it fails, or live, if it is not done by its deadline."""
+        stream = self.stream
+        self.counts.num_blocks += 1
+        request = stream.request(step)
+        if request is None:
+            self._count("passed")
+            return stream.finish(step, None)
+        try:
+            result = await self._compute(request, due)
+        except asyncio.CancelledError:
+            stream.finish(step, None, failed=True)
+            raise
+        return stream.finish(step, result, failed=result is None)
+
+    def close(self) -> None:
+        """Gives the voice back."""
+        if not self._is_closed and self._stream is not None:
+            release_source(self._services, self._stream.source)
+        self._is_closed = True
+
+    def _take(self, source: Source, use: Callable[[], LiveStream]) -> None:
+        """Keeps the voice of `source`, or gives it back if the session has ended meanwhile."""
+        if self._is_closed:
+            release_source(self._services, source)
+            return
+        try:
+            self._stream = use()
+        except BaseException:
+            release_source(self._services, source)
+            raise
+
+    def _exchange(self, source: Source) -> LiveStream:
+        stream, old = self.stream, self.stream.source
+        stream.change(source)
+        release_source(self._services, old)
+        return stream
+
+    async def _compute(self, request: LiveRequest, due: DueStep) -> LiveResult | None:
+        """None when it was late or failed. What is late is cancelled; until it has ended nothing else is begun."""
+        started_s = self._clock()
+        job = Job()
+        pending = self._abandoned
+        try:
+            if pending is None or await self._wait(pending, due):
+                self._abandoned = None
+                pending = asyncio.wrap_future(self._services.room.engine.submit(request, job, due.deadline_s))
+                pending.add_done_callback(_look_at)
+                if await self._wait(pending, due):
+                    return self._succeeded(pending.result(), self._clock() - started_s)
+        except asyncio.CancelledError:
+            job.cancel()
+            raise
+        except Exception as error:
+            self._failed(error)
+            return None
+        job.cancel()
+        self._abandoned = pending
+        self.counts.num_late += 1
+        self.counts.compute_s.append(self._clock() - started_s)
+        self._count("late")
+        return None
+
+    async def _wait(self, pending: "asyncio.Future[LiveResult]", due: DueStep) -> bool:
+        """Whether it ended, well or badly, by the deadline; reliable streams have none."""
+        timeout_s = max(due.deadline_s - self._clock(), 0.0) if self.is_live else None
+        done, _ = await asyncio.wait([pending], timeout=timeout_s)
+        return bool(done)
+
+    def _succeeded(self, result: LiveResult, seconds: float) -> LiveResult:
+        self._is_failing = False
+        self.counts.compute_s.append(seconds)
+        self._services.metrics.count_block_time(seconds)
+        self._count("converted")
+        return result
+
+    def _failed(self, error: Exception) -> None:
+        if not isinstance(error, AnivoiceError):
+            logger.error("a live block failed", exc_info=error)
+            error = Unavailable("internal error; see the server's log")
+        if not self._is_failing:
+            self.new_error = error
+        self._is_failing = True
+        self.counts.num_failed += 1
+        self._count("failed")
+
+    def _count(self, outcome: BlockOutcome) -> None:
+        self._services.metrics.live_blocks.labels(outcome).inc()
+
+
+def _look_at(ended: "asyncio.Future[LiveResult]") -> None:
+    """What was abandoned may fail without anybody waiting for it."""
+    if not ended.cancelled():
+        ended.exception()

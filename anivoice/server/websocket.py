@@ -1,0 +1,103 @@
+"""`/ws/{session_id}`: the handshake, and how a connection ends. What goes on in between: live_connection.py."""
+
+import asyncio
+import logging
+import time
+
+from aiohttp import WSCloseCode, web
+
+from anivoice.errors import AnivoiceError, InvalidRequest, Unavailable
+from anivoice.server.conversions import SHUTTING_DOWN
+from anivoice.server.live_connection import LiveConnection
+from anivoice.server.services import SERVICES, Services
+from anivoice.server.sessions import StreamSession
+
+logger = logging.getLogger(__name__)
+
+KIBIBYTE = 1024
+MAX_SEND_BUFFER_BYTES = 2**15
+MAX_CLOSE_SECONDS = 2.0
+
+
+class Connections(set[LiveConnection]):
+    """All that are open."""
+
+
+CONNECTIONS = web.AppKey("CONNECTIONS", Connections)
+
+
+async def open_websocket(request: web.Request) -> web.StreamResponse:
+    """The handler. Refuses unknown sessions and those with a connection before the upgrade."""
+    services = request.app[SERVICES]
+    session_id = request.match_info["session_id"]
+    services.sessions.find(session_id)
+    settings = services.settings
+    socket = web.WebSocketResponse(
+        compress=False,
+        max_msg_size=settings.max_message_kb * KIBIBYTE,
+        writer_limit=MAX_SEND_BUFFER_BYTES,
+        heartbeat=settings.max_stall_seconds,
+    )
+    if not socket.can_prepare(request):
+        raise InvalidRequest("this is a WebSocket; connect to it as one, with ws:// in place of http://")
+    session = services.sessions.attach(session_id)
+    may_return = True
+    try:
+        await socket.prepare(request)
+        if request.transport is not None:
+            request.transport.set_write_buffer_limits(MAX_SEND_BUFFER_BYTES)
+        may_return = await _serve(request, services, session, socket)
+    finally:
+        services.sessions.detach(session, may_return)
+    return socket
+
+
+async def close_connections(app: web.Application) -> None:
+    """The server is to end: tells every client so."""
+    error = Unavailable(SHUTTING_DOWN)
+    for connection in list(app[CONNECTIONS]):
+        connection.stop(error)
+
+
+async def _serve(
+    request: web.Request, services: Services, session: StreamSession, socket: web.WebSocketResponse
+) -> bool:
+    """Whether the client may come back."""
+    connection = LiveConnection(services, session, socket, time.perf_counter)
+    connections = request.app[CONNECTIONS]
+    connections.add(connection)
+    try:
+        return await connection.run()
+    except ExceptionGroup as group:
+        return await _end(request, socket, _first(group))
+    finally:
+        connections.discard(connection)
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _end(request: web.Request, socket: web.WebSocketResponse, error: Exception) -> bool:
+    """Tells the client what was wrong and closes; whether it may come back."""
+    if isinstance(error, ConnectionError | TimeoutError):
+        logger.info("a live stream lost its connection (%s)", error or type(error).__name__)
+        if request.transport is not None:
+            request.transport.abort()
+        return True
+    code, sentence = WSCloseCode.INTERNAL_ERROR.value, "internal error; see the server's log"
+    if isinstance(error, AnivoiceError):
+        code, sentence = error.websocket_close_code, str(error)
+    else:
+        logger.error("a live stream failed", exc_info=error)
+    try:
+        async with asyncio.timeout(MAX_CLOSE_SECONDS):
+            await socket.send_json({"error": sentence})
+            await socket.close(code=code)
+    except (ConnectionError, TimeoutError):
+        if request.transport is not None:
+            request.transport.abort()
+    return False
