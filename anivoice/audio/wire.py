@@ -85,8 +85,9 @@ class WireEncoder:
         _check_format(wire_format)
         self.format: WireFormat = wire_format
         self.sample_rate_hz = sample_rate_hz
-        self._opus = OpusEncoder() if wire_format == "opus" else None
-        self._to_opus = StreamResampler(sample_rate_hz, OPUS_RATE_HZ, low_delay=True)
+        is_opus = wire_format == "opus"
+        self._opus = OpusEncoder() if is_opus else None
+        self._to_opus = StreamResampler(sample_rate_hz, OPUS_RATE_HZ if is_opus else sample_rate_hz, low_delay=True)
         self._needs_header = wire_format == "wav"
 
     @property
