@@ -5,6 +5,7 @@ is missing. What leaves at a step is `delay` older than what has come by then (s
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +87,10 @@ class LiveStream:
         self._settled = 0
         self._phase = 0.0
         self._asked: tuple[int, int, int] | None = None
+
+    def watch_seams(self, watch: Callable[[Samples, Samples], None]) -> None:
+        """`watch` is called at every seam with the tail of the last window and what it is mixed with."""
+        self._seams.watch = watch
 
     @property
     def resampling_ms(self) -> float:

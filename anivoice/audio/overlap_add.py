@@ -5,6 +5,8 @@ given out:            from the best offset within the search range on, `block` s
                       samples are mixed with the tail that the window before left
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +34,8 @@ class OverlapAdd:
         self.crossfade_samples = crossfade_samples
         self.search_samples = search_samples
         self.neutral_offset = neutral_offset
+        self.watch: Callable[[Samples, Samples], None] | None = None
+        """Called with the tail and what it is mixed with: the measure of a seam."""
         distance = np.abs(np.arange(search_samples + 1) - neutral_offset)
         self.penalty = pull * distance / max(search_samples, 1)
         ramp = np.linspace(0.0, 1.0, crossfade_samples, dtype=np.float32)
@@ -53,6 +57,8 @@ class OverlapAdd:
         offset = self.best_offset(window)
         aligned = window[offset:].astype(np.float32)
         n = self.crossfade_samples
+        if self.watch is not None:
+            self.watch(self.tail, aligned[:n].copy())
         aligned[:n] = aligned[:n] * self.fade_in + self.tail * self.fade_out
         self.tail = aligned[self.block_samples : self.block_samples + n].copy()
         return aligned[: self.block_samples], offset

@@ -1,7 +1,7 @@
 """How audible the seams of a stream are: the spectral change at seams against the change elsewhere."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,28 @@ from anivoice.session import LiveStream, Source, Step
 Samples = NDArray[np.float32]
 Spoil = Callable[[LiveRequest], LiveRequest]
 
-FLUX_HOP_S = 0.005
-FLUX_WINDOW_S = 0.020
+FLUX_HOP_S = 0.0025
+FLUX_WINDOW_S = 0.010
 NUM_BANDS = 40
 FLOOR = 1e-5
 
 
-def run_stream(engine: Engine, source: Source, samples: Samples, seed: int = 1, spoil: Spoil | None = None) -> Samples:
-    """All output of a stream through the engine, one step after the other. `spoil` may change each request."""
+@dataclass(frozen=True)
+class StreamRun:
+    """A stream's output, and how well each window agreed with the tail of the one before."""
+
+    output: Samples
+    mismatches: list[float]
+    """Level of the difference by the level of the tail, at the chosen offset; 0 is the same signal, 1.4 another."""
+
+
+def run_stream(
+    engine: Engine, source: Source, samples: Samples, seed: int = 1, spoil: Spoil | None = None
+) -> StreamRun:
+    """A stream through the engine, one step after the other. `spoil` may change each request."""
     stream, job = LiveStream(source, seed), Job()
+    mismatches: list[float] = []
+    stream.watch_seams(lambda tail, head: mismatches.append(_mismatch(tail, head)))
 
     def answer(step: Step) -> Samples:
         request = stream.request(step)
@@ -31,7 +44,13 @@ def run_stream(engine: Engine, source: Source, samples: Samples, seed: int = 1, 
         return stream.finish(step, engine.submit(asked, job, deadline_s=0.0).result())
 
     steps = [answer(step) for step in stream.feed(samples)]
-    return np.concatenate([*steps, *(answer(step) for step in stream.flush())])
+    output = np.concatenate([*steps, *(answer(step) for step in stream.flush())])
+    return StreamRun(output, mismatches)
+
+
+def _mismatch(tail: Samples, head: Samples) -> float:
+    level = float(np.linalg.norm(tail))
+    return float(np.linalg.norm(head - tail)) / level if level > 0 else 0.0
 
 
 def forget_position(request: LiveRequest) -> LiveRequest:
@@ -43,7 +62,7 @@ def forget_position(request: LiveRequest) -> LiveRequest:
 def seam_ratio(out: Samples, rate_hz: int, stream: LiveStream) -> float:
     """Mean spectral change within the crossfades by the mean change elsewhere; 1.0 means that a seam is like the rest.
 
-    The change is that of log band energies from one frame of 20 ms to the next, 5 ms later. Silent frames do not count.
+    The change is that of log band energies from a frame of 10 ms to the next, 2.5 ms later. Silence does not count.
     """
     change, times_s, energy = spectral_change(out, rate_hz)
     g = stream.geometry
