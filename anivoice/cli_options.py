@@ -1,6 +1,7 @@
 """Options that several commands share. Their values are checked where the settings and parameters are made."""
 
 import argparse
+from pathlib import Path
 
 
 def add_device_options(parser: argparse.ArgumentParser, weights: bool = True) -> None:
@@ -45,3 +46,13 @@ def add_stream_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--passthrough", action="store_const", const=True, help="the input, unchanged, as late")
     parser.add_argument("--mute", action="store_const", const=True, help="silence")
     parser.add_argument("--output-sample-rate", help="Hz (default: IN's)")
+
+
+def add_load_options(parser: argparse.ArgumentParser, num_sessions: int) -> None:
+    """How a load test is done."""
+    parser.add_argument("--sessions", type=int, default=num_sessions, help=f"live streams at once ({num_sessions})")
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long they are measured (20)")
+    parser.add_argument("--message-ms", type=float, default=20.0, help="length of the clients' messages (20)")
+    parser.add_argument("--mode", help="live or reliable (live)")
+    add_geometry_options(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, - for standard output")

@@ -1,0 +1,182 @@
+"""`python -m anivoice.bench.clients`: the clients of a load test, in a process of their own.
+
+Takes a LoadPlan as JSON on standard input; says SETTLED on standard output when what comes begins to count, and then
+the figures as JSON.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anivoice.client.pacing import DelayMeter, at_their_time, percentiles
+from anivoice.client.stream_client import StreamClient
+from anivoice.errors import AnivoiceError
+
+SETTLED = "settled"
+SAMPLE_BYTES = 2
+LAG_SECONDS = 0.02
+MAX_CONNECTING = 8
+MAX_SHOWN_ERRORS = 5
+
+Figures = dict[str, object]
+
+
+@dataclass(frozen=True)
+class LoadPlan:
+    """`sessions`: the parameters of each. What comes in the first `settling_s` does not count."""
+
+    base_url: str
+    sessions: list[dict[str, object]]
+    audio_path: str
+    rate_hz: int
+    seconds: float
+    settling_s: float
+    message_ms: float
+
+
+@dataclass
+class Load:
+    """What the sessions of a plan showed."""
+
+    delays_ms: list[NDArray[np.float64]] = field(default_factory=list)
+    promised_ms: dict[str, float] = field(default_factory=dict)
+    lags_ms: list[float] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    num_connected: int = 0
+    num_dropped_blocks: int = 0
+    num_samples_missing: int = 0
+
+    def figures(self) -> Figures:
+        """As the JSON has them. `excess_ms`: delay beyond the promised one, of all messages of all sessions."""
+        delays = np.concatenate(self.delays_ms) if self.delays_ms else np.zeros(0)
+        p99s = [float(np.percentile(one, 99)) for one in self.delays_ms if len(one)]
+        return {
+            "connected": self.num_connected,
+            "messages": len(delays),
+            "delay_ms": percentiles(delays),
+            "promised_ms": self.promised_ms,
+            "excess_ms": percentiles(delays - self.promised_ms.get("total", 0.0)),
+            "worst_session_p99_ms": max(p99s, default=0.0),
+            "dropped_blocks": self.num_dropped_blocks,
+            "samples_missing": self.num_samples_missing,
+            "client_lag_ms": percentiles(self.lags_ms),
+            "failed": len(self.errors),
+            "errors": sorted(set(self.errors))[:MAX_SHOWN_ERRORS],
+        }
+
+
+async def run_load(plan: LoadPlan) -> Load:
+    """Connects all, then lets them speak for `plan.seconds`, each beginning at another moment within a block."""
+    samples = np.load(plan.audio_path, mmap_mode="r")
+    load, connecting = Load(), asyncio.Semaphore(MAX_CONNECTING)
+    ready = asyncio.Barrier(len(plan.sessions) + 1)
+    clients = [
+        asyncio.create_task(_Client(plan, load, number, samples).run(connecting, ready))
+        for number in range(len(plan.sessions))
+    ]
+    await ready.wait()
+    watching = asyncio.create_task(_watch_loop(load, plan.settling_s))
+    await asyncio.gather(*clients)
+    watching.cancel()
+    return load
+
+
+class _Client:
+    """One session of the plan."""
+
+    def __init__(self, plan: LoadPlan, load: Load, number: int, samples: NDArray[np.int16]) -> None:
+        self._plan = plan
+        self._load = load
+        self._number = number
+        self._samples = samples
+        self._meter = DelayMeter()
+
+    async def run(self, connecting: asyncio.Semaphore, ready: asyncio.Barrier) -> None:
+        is_ready = False
+        try:
+            async with connecting:
+                connection = StreamClient.connect(
+                    self._plan.base_url,
+                    self._plan.sessions[self._number],
+                    on_event=self._meter.note,
+                    keep_marks=True,
+                )
+                stream = await connection.__aenter__()
+            try:
+                self._load.num_connected += 1
+                self._load.promised_ms = stream.latency_ms
+                self._meter.watch(stream)
+                is_ready = True
+                await ready.wait()
+                await self._speak(stream)
+            finally:
+                await connection.__aexit__(None, None, None)
+        except AnivoiceError as error:
+            self._load.errors.append(str(error))
+            if not is_ready:
+                await ready.wait()
+
+    async def _speak(self, stream: StreamClient) -> None:
+        block_ms = stream.latency_ms.get("block", 0.0)
+        await asyncio.sleep(self._number / len(self._plan.sessions) * block_ms / 1000)
+        receiving = asyncio.create_task(_discard(stream))
+        started_s = time.perf_counter()
+        try:
+            for_s = self._plan.settling_s + self._plan.seconds
+            num_samples = round(for_s * self._plan.rate_hz)
+            message_samples = round(self._plan.message_ms * self._plan.rate_hz / 1000)
+            offset = self._number * self._plan.rate_hz
+            async for part in at_their_time(num_samples, message_samples, self._plan.rate_hz, started_s):
+                await stream.send(self._samples.take(np.arange(part.start, part.stop) + offset, mode="wrap"))
+            sent_s = time.perf_counter()
+            await stream.flush()
+        finally:
+            receiving.cancel()
+        self._note(stream, started_s, sent_s, block_ms)
+
+    def _note(self, stream: StreamClient, started_s: float, sent_s: float, block_ms: float) -> None:
+        delays_ms = self._meter.delays_ms(started_s, sent_s, SAMPLE_BYTES, block_ms)
+        times_s = np.array([mark.time_s for mark in stream.received])[: len(delays_ms)]
+        self._load.delays_ms.append(delays_ms[times_s - started_s >= self._plan.settling_s])
+        self._load.num_dropped_blocks += self._meter.num_dropped_blocks
+        self._load.num_samples_missing += (stream.num_sent_bytes - stream.num_received_bytes) // SAMPLE_BYTES
+
+
+async def _discard(stream: StreamClient) -> None:
+    async for _ in stream:
+        pass
+
+
+async def _watch_loop(load: Load, settling_s: float) -> None:
+    """How late this process's own event loop is: what it adds to the delays."""
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(settling_s)
+    print(SETTLED, flush=True)
+    while True:
+        due_s = loop.time() + LAG_SECONDS
+        await asyncio.sleep(LAG_SECONDS)
+        load.lags_ms.append(1000 * max(loop.time() - due_s, 0.0))
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def main() -> None:
+    """Reads the plan, runs it, writes the figures."""
+    plan = LoadPlan(**json.load(sys.stdin))
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        sys.stdout.write(json.dumps(runner.run(run_load(plan)).figures()) + "\n")
+
+
+if __name__ == "__main__":
+    main()

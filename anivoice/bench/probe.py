@@ -1,0 +1,148 @@
+"""What a load test reads inside the server: times by stage, the loop's lag, memory, what became of the blocks."""
+
+import asyncio
+from collections import defaultdict
+from typing import get_args
+
+import numpy as np
+import psutil
+import torch
+from prometheus_client import Histogram
+
+from anivoice.client.pacing import percentiles
+from anivoice.engine.admission import Admission
+from anivoice.engine.engine import Engine
+from anivoice.metrics import BlockOutcome, Metrics
+from anivoice.server.services import Services
+
+LAG_SECONDS = 0.01
+MEMORY_TICKS = 50
+MAX_KEPT = 2**20
+NOT_STAGES = ("waiting", "cancelled", "failed")
+
+
+class StageTimes(defaultdict[str, float]):
+    """In place of `Engine.stage_s`: also keeps what each batch took in each stage, until it ended with "result"."""
+
+    def __init__(self) -> None:
+        super().__init__(float)
+        self.batches: list[dict[str, float]] = []
+        self._running: defaultdict[str, float] = defaultdict(float)
+
+    def __setitem__(self, stage: str, total_s: float) -> None:
+        self._running[stage] += total_s - self.get(stage, 0.0)
+        super().__setitem__(stage, total_s)
+        if stage == "result" and len(self.batches) < MAX_KEPT:
+            self.batches.append(dict(self._running))
+            self._running.clear()
+
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Milliseconds by stage, the costliest first."""
+        names = {name for batch in self.batches for name in batch if name not in NOT_STAGES}
+        times = {name: percentiles([1000 * batch.get(name, 0.0) for batch in self.batches]) for name in names}
+        return dict(sorted(times.items(), key=lambda item: -item[1]["p50"]))
+
+
+class RecordingHistogram:
+    """In place of one of the server's histograms: also keeps the values themselves."""
+
+    def __init__(self, histogram: Histogram) -> None:
+        self.values: list[float] = []
+        self._histogram = histogram
+
+    def observe(self, value: float) -> None:
+        self._histogram.observe(value)
+        if len(self.values) < MAX_KEPT:
+            self.values.append(value)
+
+
+class RecordingAdmission(Admission):
+    """Also keeps how long each batch took; lets everybody in if told to."""
+
+    def __init__(self, max_load: float) -> None:
+        super().__init__(max_load)
+        self.batches_s: list[float] = []
+
+    def observe(self, key: object, cost_s: float, elapsed_s: float | None = None) -> None:
+        super().observe(key, cost_s, elapsed_s)
+        if len(self.batches_s) < MAX_KEPT:
+            self.batches_s.append(cost_s if elapsed_s is None else elapsed_s)
+
+
+class Probe:
+    """Attached to an engine and a server before they start."""
+
+    def __init__(self, engine: Engine, services: Services, max_load: float | None = None) -> None:
+        self._metrics: Metrics = services.metrics
+        self._engine = engine
+        self.stages = StageTimes()
+        self.admission = RecordingAdmission(engine.admission.max_load if max_load is None else max_load)
+        engine.stage_s, engine.admission = self.stages, self.admission
+        self.block_s = _record(self._metrics, "block_delay_seconds")
+        self.engine_s = _record(self._metrics, "block_compute_seconds")
+        self.lags_s: list[float] = []
+        self.peak_memory_mb = 0.0
+        self._counts_before: dict[str, float] = {}
+        self._batches_before: dict[int, int] = {}
+
+    async def watch_loop(self) -> None:
+        """Until cancelled; run it on the server's event loop."""
+        loop, process = asyncio.get_running_loop(), psutil.Process()
+        while True:
+            due_s = loop.time() + LAG_SECONDS
+            await asyncio.sleep(LAG_SECONDS)
+            self.lags_s.append(max(loop.time() - due_s, 0.0))
+            if len(self.lags_s) % MEMORY_TICKS == 1:
+                self.peak_memory_mb = max(self.peak_memory_mb, process.memory_info().rss / 2**20)
+
+    def reset(self) -> None:
+        """Forgets what it has kept."""
+        for values in (self.stages.batches, self.admission.batches_s, self.block_s.values, self.engine_s.values):
+            values.clear()
+        self.lags_s.clear()
+        self.peak_memory_mb = 0.0
+        self._counts_before = self._counts()
+        self._batches_before = dict(self._engine.live_batch_sizes)
+
+    def figures(self) -> dict[str, object]:
+        """Since the last `reset`, times in ms.
+
+        `server_block_ms`: from the arrival of a block's last byte to its sending. `engine_ms`: in the engine, with its
+        queue. `batch_ms`: the computing of a batch.
+        """
+        counts = {name: round(n - self._counts_before.get(name, 0)) for name, n in self._counts().items()}
+        return {
+            "stages_ms": self.stages.figures(),
+            "batch_ms": _percentiles_ms(self.admission.batches_s),
+            "engine_ms": _percentiles_ms(self.engine_s.values),
+            "server_block_ms": _percentiles_ms(self.block_s.values),
+            "loop_lag_ms": _percentiles_ms(self.lags_s),
+            "blocks": counts,
+            "mean_batch": self._mean_batch(),
+            "host_memory_mb": self.peak_memory_mb,
+            "device_memory_mb": device_memory_mb(),
+        }
+
+    def _counts(self) -> dict[str, float]:
+        read = self._metrics.registry.get_sample_value
+        return {name: read("anivoice_live_blocks_total", {"outcome": name}) or 0.0 for name in get_args(BlockOutcome)}
+
+    def _mean_batch(self) -> float:
+        before = self._batches_before
+        sizes = {size: count - before.get(size, 0) for size, count in self._engine.live_batch_sizes.items()}
+        return sum(size * count for size, count in sizes.items()) / max(sum(sizes.values()), 1)
+
+
+def device_memory_mb() -> float | None:
+    """Most that was allocated on the accelerator; None without one."""
+    return torch.accelerator.max_memory_allocated() / 2**20 if torch.accelerator.is_available() else None
+
+
+def _record(metrics: Metrics, name: str) -> RecordingHistogram:
+    recorder = RecordingHistogram(getattr(metrics, name))
+    setattr(metrics, name, recorder)
+    return recorder
+
+
+def _percentiles_ms(seconds: list[float]) -> dict[str, float]:
+    return percentiles(1000 * np.array(seconds))
