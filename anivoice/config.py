@@ -48,6 +48,10 @@ class Settings(BaseSettings):
         le=256,
         description="CPU threads of the networks; default: one per core this process may use, at most 8.",
     )
+    max_live_batch: int | None = Field(
+        None, ge=1, le=256, description="Streams computed together at most; default: 32 on CUDA, else one per thread."
+    )
+    cuda_graphs: bool = Field(True, description="Record the networks' work on CUDA devices and replay it.")
     max_upload_mb: int = Field(512, ge=1, description="Largest upload in MiB.")
     max_audio_seconds: float = Field(4 * 3600, gt=0, description="Longest recording that is converted.")
     max_concurrent_conversions: int = Field(4, ge=1, le=64, description="File conversions at once; more wait in line.")

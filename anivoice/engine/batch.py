@@ -131,8 +131,8 @@ class LiveResult:
 
 @dataclass(frozen=True)
 class WarmLiveRequest:
-    """Everything that requests like `window` need on the device, made before the first of them comes: it is computed
-    for each size of a batch. Result: None.
+    """Everything that requests like `window` need on the device, made before the first of them comes, for each size of
+    a batch. Then `window` is computed once for the engine to know what it costs, and its result is the result.
     """
 
     window: LiveRequest

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any, Protocol
 
 from anivoice.engine.admission import Admission
-from anivoice.engine.batch import Batch, Job, LiveRequest, LiveResult, Request, Stage, Work
+from anivoice.engine.batch import Batch, Job, LiveRequest, LiveResult, Request, Stage, WarmLiveRequest, Work
 from anivoice.engine.scheduler import Scheduler
 from anivoice.errors import AnivoiceError, Cancelled, Unavailable
 
@@ -31,7 +31,7 @@ class Runner(Protocol):
         """
 
     def live_steps(self, requests: Sequence[LiveRequest]) -> Generator[Stage, None, list[LiveResult | AnivoiceError]]:
-        """The same for live requests of one batch key; one result or error for each."""
+        """The same for several live requests of one batch key; one result or error for each."""
 
     def free_memory(self) -> bool:
         """After running out of device memory: drop what is idle. True if it is worth trying again."""
@@ -137,6 +137,8 @@ class Engine:
             self._end_waiting(batch)
             stage = next(batch.steps)
         except StopIteration as end:
+            if self._goes_on(batch):
+                return "warmed", False
             self._deliver(batch, end.value)
             return "result", True
         except Exception as error:
@@ -160,7 +162,7 @@ class Engine:
     def _begin(self, batch: Batch) -> Generator[Stage, None, object]:
         requests = [work.request for work in batch.works]
         live = [request for request in requests if isinstance(request, LiveRequest)]
-        return self._runner.live_steps(live) if live else self._runner.steps(requests[0])
+        return self._runner.live_steps(live) if len(live) > 1 else self._runner.steps(requests[0])
 
     def _end_waiting(self, batch: Batch) -> None:
         """Counts how long the device was at it, without what it did before for others."""
@@ -169,8 +171,17 @@ class Engine:
             batch.compute_s += max(now - max(batch.waiting_since_s, self._device_free_s), 0.0)
             self._device_free_s, batch.waiting = now, None
 
+    def _goes_on(self, batch: Batch) -> bool:
+        """A live window that has been warmed is computed once more: what that costs is what admission goes by."""
+        work = batch.works[0]
+        if not isinstance(work.request, WarmLiveRequest):
+            return False
+        work.request = work.request.window
+        batch.steps, batch.compute_s = None, 0.0
+        return True
+
     def _deliver(self, batch: Batch, result: Any) -> None:
-        results = result if isinstance(batch.works[0].request, LiveRequest) else [result]
+        results = result if len(batch.works) > 1 else [result]
         for work, outcome in zip(batch.works, results, strict=True):
             if isinstance(outcome, AnivoiceError):
                 _fail(work, outcome)

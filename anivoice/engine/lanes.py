@@ -4,14 +4,18 @@ A lane is a CUDA stream. Content and pitch of one batch have nothing to do with 
 synthesizer of the batch before; copies in and out have lanes of their own. On other devices a lane is nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from anivoice.engine.batch import Stage
+
+T = TypeVar("T")
 
 CONTENT, PITCH, SYNTHESIZER = "content", "pitch", "synthesizer"
 LANES = (CONTENT, PITCH, SYNTHESIZER)
@@ -47,7 +51,7 @@ class Lanes(Protocol):
         """`lane` goes on when the others have done what they have been given so far."""
         ...
 
-    def call(self, owner: object, key: object, compute: Compute, tensors: Sequence[Tensor]) -> Tensor:
+    def call(self, owner: object, key: Hashable, compute: Compute, tensors: Sequence[Tensor]) -> Tensor:
         """`compute(*tensors)` on the current lane. All tensors are `[B, ...]`; equal keys of one owner mean the same
         computation, which may therefore be recorded once and replayed.
         """
@@ -58,8 +62,20 @@ class Lanes(Protocol):
         ...
 
     def settle(self) -> None:
-        """Waits until what was placed on the device is there for all lanes."""
+        """All lanes wait until what was just placed on the device is there."""
         ...
+
+    def record(self, steps: Generator[Stage, None, T]) -> Generator[Stage, None, T]:
+        """`steps`; what `call` meets in them for the first time is recorded."""
+        ...
+
+
+def batch_sizes(max_batch: int) -> list[int]:
+    """1, 2, 4, ... up to the first that holds `max_batch`: the sizes that computations are recorded for."""
+    sizes = [1]
+    while sizes[-1] < max_batch:
+        sizes.append(2 * sizes[-1])
+    return sizes
 
 
 class Arrived:
@@ -92,7 +108,7 @@ class InlineLanes:
     def join(self, lane: str, *others: str) -> None:
         pass
 
-    def call(self, owner: object, key: object, compute: Compute, tensors: Sequence[Tensor]) -> Tensor:
+    def call(self, owner: object, key: Hashable, compute: Compute, tensors: Sequence[Tensor]) -> Tensor:
         return compute(*tensors)
 
     def download(self, lane: str, tensors: Sequence[Tensor]) -> Download:
@@ -100,3 +116,6 @@ class InlineLanes:
 
     def settle(self) -> None:
         pass
+
+    def record(self, steps: Generator[Stage, None, T]) -> Generator[Stage, None, T]:
+        return steps

@@ -63,7 +63,11 @@ class LivePath:
         for rows, synthesis in _voice_groups(requests, placed):
             part = _Part(rows, [requests[row] for row in rows], placed[rows[0]], synthesis)
             waveform, next_phase = yield from self._synthesis(part, content, f0_hz)
-            results = [waveform, next_phase, *([] if raw_hz is None else [raw_hz[self._index(rows)]])]
+            results = [waveform, next_phase]
+            if raw_hz is not None:
+                index = self._index(rows)
+                with self.lanes.on(SYNTHESIZER):
+                    results.append(raw_hz[index])
             downloads.append((rows, self.lanes.download(SYNTHESIZER, results)))
         for _, download in downloads:
             while not download.is_done():
@@ -107,17 +111,17 @@ class LivePath:
     ) -> Generator[Stage, None, tuple[Tensor, Tensor]]:
         synthesis, index = part.synthesis, self._index(part.rows)
         phase = self.lanes.upload(np.array([request.initial_phase for request in part.requests]))
-        noise = [None if array is None else self.lanes.upload(array) for array in part.noise()]
+        latent, source = part.noise()
+        latent_noise = self.lanes.upload(latent)
+        source_noise = None if source is None else self.lanes.upload(source)
         speaker_ids = self.lanes.upload(np.array(part.speaker_ids()))
         protect = self.lanes.upload(np.array([r.options.protect for r in part.requests], np.float32))
         with self.lanes.on(SYNTHESIZER):
             f0 = None if f0_hz is None else f0_hz[index]
-            features = self._features(part, content[index], f0, protect)
+            dtype = synthesis.synthesizer.dtype
+            features = self._features(part, content[index], f0, protect).to(dtype)
+            x = SynthesisInput(features, f0, phase, latent_noise.to(dtype), source_noise, speaker_ids)
         yield "retrieval"
-        dtype = synthesis.synthesizer.dtype
-        latent_noise = noise[0]
-        assert latent_noise is not None
-        x = SynthesisInput(features.to(dtype), f0, phase, latent_noise.to(dtype), noise[1], speaker_ids)
         waveform = yield from self._waveform(synthesis, x)
         with self.lanes.on(SYNTHESIZER):
             return waveform, synthesis.next_phase(x)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from anivoice.config import Settings
+from anivoice.engine.cuda_lanes import build_lanes
 from anivoice.engine.devices import choose_device, num_usable_cores
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner, choose_dtype
@@ -10,6 +11,7 @@ from anivoice.voices import VoiceCache, VoiceLibrary
 
 MEBIBYTE = 2**20
 MAX_DEFAULT_THREADS = 8
+MAX_DEFAULT_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -29,5 +31,7 @@ def build_engine_room(settings: Settings) -> EngineRoom:
     voices = VoiceCache(library, settings.voice_cache_mb * MEBIBYTE)
     num_threads = settings.threads or min(num_usable_cores(), MAX_DEFAULT_THREADS)
     dtype = choose_dtype(device, settings.precision)
-    runner = TorchRunner(device, dtype, settings.weights_dir, num_threads, voices.evict_idle)
-    return EngineRoom(Engine(runner), runner, library, voices)
+    max_batch = settings.max_live_batch or (MAX_DEFAULT_BATCH if device.type == "cuda" else num_threads)
+    lanes = build_lanes(device, settings.cuda_graphs, max_batch)
+    runner = TorchRunner(device, dtype, settings.weights_dir, num_threads, voices.evict_idle, lanes, max_batch)
+    return EngineRoom(Engine(runner, max_live_batch=max_batch), runner, library, voices)

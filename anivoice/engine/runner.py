@@ -15,8 +15,9 @@ from anivoice.engine.batch import (
     WarmLiveRequest,
     WarmRequest,
 )
-from anivoice.engine.lanes import InlineLanes, Lanes
+from anivoice.engine.lanes import InlineLanes, Lanes, batch_sizes
 from anivoice.engine.live import LivePath, Outcome
+from anivoice.errors import AnivoiceError
 from anivoice.models.parallel_decoder import DecoderThreads
 from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.converter import Converter, Window
@@ -50,6 +51,8 @@ class TorchRunner:
         self.live = LivePath(self.lanes, self.pitch, self.placed)
 
     def open(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
         # OpenMP's number of threads belongs to the thread that sets it.
         if self.num_threads is not None:
             torch.set_num_threads(self.num_threads)
@@ -69,7 +72,7 @@ class TorchRunner:
     def _begin(self, request: Request) -> Generator[Stage, None, object]:
         match request:
             case LiveRequest():
-                return self.live.steps([request])
+                return self._one_live_steps(request)
             case WarmLiveRequest():
                 return self._warm_live_steps(request.window)
             case PitchRequest():
@@ -104,19 +107,26 @@ class TorchRunner:
             self.pitch.estimate(torch.zeros(1600), request.algo)
         return None
 
+    def _one_live_steps(self, request: LiveRequest) -> Generator[Stage, None, object]:
+        outcome = (yield from self.live.steps([request]))[0]
+        if isinstance(outcome, AnivoiceError):
+            raise outcome
+        return outcome
+
     def _warm_live_steps(self, window: LiveRequest) -> Generator[Stage, None, object]:
-        """Each size of a batch that can come: 1, 2, 4, ... The first run loads and builds, the second is as all later
-        ones.
-        """
-        size = 1
-        while size <= max(self.max_live_batch, 1):
-            for _ in range(2):
-                yield from self.live.steps([window] * size)
-            size *= 2
+        for size in batch_sizes(self.max_live_batch):
+            yield from self.lanes.record(self.live.steps([window] * size))
         return None
 
     def placed(self, voice: Voice) -> Converter:
         """The voice's stages on the device; made at the first call, kept with the voice."""
+        if voice.placed is not None and voice.encoder.placed is not None:
+            return voice.placed
+        converter = self._place(voice)
+        self.lanes.settle()
+        return converter
+
+    def _place(self, voice: Voice) -> Converter:
         if voice.encoder.placed is None:
             voice.encoder.placed = ContentEncoder(voice.encoder.model, self.device, self.dtype)
         if voice.placed is None:

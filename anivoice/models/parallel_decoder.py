@@ -1,4 +1,4 @@
-"""The CPU decoder on several cores: the time axis is cut into parts, one per thread.
+"""The CPU decoder on several cores: the time axis is cut into parts, one per thread; of short windows each is a part.
 
 A tile's matrix products are too small to be shared out among threads (two gained nothing, measured), but parts of the
 time axis are independent but for their edges: a part is decoded with the decoder's receptive field on both sides, and
@@ -71,7 +71,7 @@ class ParallelDecoder:
         """As `CpuDecoder.decode_tiles`: consecutive pieces `[B, n]`, some empty; other work may come in between."""
         parts = plan_parts(z.shape[2], self.threads.num_threads, self.halo_frames)
         if len(parts) == 1:
-            yield from self.decoder.decode_tiles(z, g, source)
+            yield from self._rows(z, g, source)
             return
         tiles = [self._tiles(part, z, g, source) for part in parts]
         pieces: list[list[Tensor]] = [[] for _ in parts]
@@ -85,6 +85,19 @@ class ParallelDecoder:
             yield z.new_empty(z.shape[0], 0)
         for part, waveforms in zip(parts, pieces, strict=True):
             yield self._wanted(part, torch.cat(waveforms, dim=1))
+
+    def _rows(self, z: Tensor, g: Tensor, source: Tensor | None) -> Iterator[Tensor]:
+        """Short windows are not cut; several of them are decoded side by side."""
+        rows = [
+            self.decoder.decode_tiles(z[i : i + 1], g[i : i + 1], None if source is None else source[i : i + 1])
+            for i in range(z.shape[0])
+        ]
+        while True:
+            pieces = list((map if len(rows) == 1 else self.threads.map)(lambda row: next(row, None), rows))
+            tensors = [piece for piece in pieces if piece is not None]
+            if not tensors:
+                return
+            yield torch.cat(tensors)
 
     def _tiles(self, part: Part, z: Tensor, g: Tensor, source: Tensor | None) -> Iterator[Tensor]:
         S = self.decoder.frame_samples

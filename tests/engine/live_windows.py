@@ -1,7 +1,8 @@
 """Cutting a recording into the windows of a live stream, the state carried from one to the next by hand."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ class WindowedStream:
     seed: int | None = 1
     pitch_change: float = 0.0
     unvoiced_f0: UnvoicedF0 = "zero"
-    options: ConversionOptions = ConversionOptions()
+    options: ConversionOptions = field(default_factory=ConversionOptions)
 
     def __post_init__(self) -> None:
         P = self.geometry.window_frames
@@ -81,6 +82,6 @@ def overlaps(
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """What successive windows both decoded: the end of one, the beginning of the next."""
     n = geometry.block_frames * frame_samples
-    for before, after in zip(results, results[1:], strict=False):
+    for before, after in pairwise(results):
         tail = before.waveform[n:]
         yield tail, after.waveform[: len(tail)]

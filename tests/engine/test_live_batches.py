@@ -1,0 +1,195 @@
+"""Live requests in the engine: together, one by one after a failure, dropped when cancelled. No networks."""
+
+import threading
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from anivoice.engine.batch import Job, LiveRequest, LiveResult, PitchRequest, Request, Stage
+from anivoice.engine.engine import Engine
+from anivoice.errors import AnivoiceError, Cancelled, InvalidParameter, Unavailable
+from anivoice.stages.options import ConversionOptions
+from anivoice.voices import Voice
+
+CONFIG = SimpleNamespace(version="v2", has_f0=True, sample_rate_hz=48000)
+
+
+def request(name: str, num_frames: int = 4) -> LiveRequest:
+    voice = cast(Voice, SimpleNamespace(config=CONFIG, encoder=CONFIG))
+    f0 = np.zeros(20, np.float32)
+    samples = np.zeros(3200, np.float32)
+    made = LiveRequest(voice, samples, 0, 10, num_frames, 2, 0, f0, 0, 0.0, None, "pm", 0.0, 0.0, "zero", OPTIONS)
+    return replace(made, f0_known_hz=np.frombuffer(name.ljust(8).encode(), np.float32))
+
+
+OPTIONS = ConversionOptions()
+
+
+def name_of(one: Request) -> str:
+    assert isinstance(one, LiveRequest)
+    return one.f0_known_hz.tobytes().decode().strip()
+
+
+class OutOfMemory(Exception):
+    pass
+
+
+class LiveRunner:
+    """Keeps the names of each batch it computed. The first step waits until `go` is set."""
+
+    def __init__(self, bad: Callable[[list[str]], Exception | None] = lambda names: None) -> None:
+        self.bad = bad
+        self.go = threading.Event()
+        self.batches: list[list[str]] = []
+        self.can_free = False
+        self.wait_for: Any = None
+
+    def open(self) -> None:
+        self.go.wait(5)
+
+    def steps(self, one: Request) -> Generator[Stage, None, object]:
+        if isinstance(one, PitchRequest):
+            self.batches.append(["file"])
+            yield "pitch"
+            return "file"
+        outcome = (yield from self.live_steps([one]))[0]  # type: ignore[list-item]
+        if isinstance(outcome, AnivoiceError):
+            raise outcome
+        return outcome
+
+    def live_steps(self, requests: Sequence[LiveRequest]) -> Generator[Stage, None, list[LiveResult | AnivoiceError]]:
+        names = [name_of(one) for one in requests]
+        self.batches.append(names)
+        yield "content"
+        problem = self.bad(names)
+        if problem is not None:
+            raise problem
+        if self.wait_for is not None:
+            yield self.wait_for
+        return [
+            InvalidParameter("nan") if name == "nan" else LiveResult(one.samples, one.f0_known_hz, 0.0)
+            for name, one in zip(names, requests, strict=True)
+        ]
+
+    def free_memory(self) -> bool:
+        return self.can_free
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        return isinstance(error, OutOfMemory)
+
+
+@pytest.fixture
+def make_engine() -> Generator[Callable[[LiveRunner], Engine], None, None]:
+    engines: list[Engine] = []
+
+    def make(runner: LiveRunner) -> Engine:
+        engines.append(Engine(runner, max_live_batch=3))
+        engines[-1].start()
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.stop()
+
+
+def submit(engine: Engine, names: Sequence[str], job: Job | None = None) -> "list[Future[LiveResult]]":
+    return [engine.submit(request(name), job or Job(), deadline_s=float(i)) for i, name in enumerate(names)]
+
+
+def test_queued_requests_of_one_shape_are_computed_together(make_engine: Callable[[LiveRunner], Engine]) -> None:
+    runner = LiveRunner()
+    engine = make_engine(runner)
+    futures = submit(engine, "abcd")
+    futures.append(engine.submit(request("e", num_frames=6), Job(), deadline_s=0.5))
+    file = engine.submit(PitchRequest(np.zeros(0, np.float32), "pm", 0.0), Job())
+    runner.go.set()
+    for name, future in zip("abcde", futures, strict=True):
+        assert future.result(5).f0_hz.tobytes().decode().strip() == name
+    file.result(5)
+    assert runner.batches == [["a", "b", "c"], ["e"], ["d"], ["file"]]
+    assert engine.live_batch_sizes == {3: 1, 1: 2}
+    assert engine.num_queued == 0
+
+
+def test_a_failed_batch_is_tried_one_by_one(make_engine: Callable[[LiveRunner], Engine]) -> None:
+    runner = LiveRunner(lambda names: ValueError("broken") if "bad" in names else None)
+    engine = make_engine(runner)
+    first, bad, last = submit(engine, ["a", "bad", "c"])
+    runner.go.set()
+    first.result(5)
+    last.result(5)
+    with pytest.raises(ValueError, match="broken"):
+        bad.result(5)
+    assert runner.batches == [["a", "bad", "c"], ["a"], ["bad"], ["c"]]
+
+
+def test_an_error_among_the_results_fails_its_own_future(make_engine: Callable[[LiveRunner], Engine]) -> None:
+    runner = LiveRunner()
+    first, nan = submit(make_engine(runner), ["a", "nan"])
+    runner.go.set()
+    first.result(5)
+    with pytest.raises(InvalidParameter, match="nan"):
+        nan.result(5)
+    assert runner.batches == [["a", "nan"]]
+
+
+def test_cancelled_work_drops_out_of_the_batch(make_engine: Callable[[LiveRunner], Engine]) -> None:
+    runner, job = LiveRunner(), Job()
+    engine = make_engine(runner)
+    kept, unwanted = submit(engine, "ab")
+    gone = engine.submit(request("c"), job, deadline_s=9.0)
+    job.cancel()
+    assert unwanted.cancel()
+    runner.go.set()
+    kept.result(5)
+    with pytest.raises(Cancelled):
+        gone.result(5)
+    assert runner.batches == [["a"]]
+
+
+def test_without_memory_a_batch_is_tried_again_and_then_one_by_one(
+    make_engine: Callable[[LiveRunner], Engine],
+) -> None:
+    runner = LiveRunner(lambda names: OutOfMemory() if "b" in names else None)
+    runner.can_free = True
+    first, second = submit(make_engine(runner), "ab")
+    runner.go.set()
+    first.result(5)
+    with pytest.raises(Unavailable, match="no memory"):
+        second.result(5)
+    assert runner.batches == [["a", "b"], ["a", "b"], ["a"], ["b"]]
+
+
+def test_while_the_device_is_busy_the_next_batch_begins(make_engine: Callable[[LiveRunner], Engine]) -> None:
+    runner = LiveRunner()
+    both = threading.Event()
+    runner.wait_for = SimpleNamespace(is_done=lambda: len(runner.batches) > 1 and both.is_set())
+    engine = make_engine(runner)
+    first = engine.submit(request("a"), Job(), deadline_s=1.0)
+    second = engine.submit(request("b", num_frames=6), Job(), deadline_s=2.0)
+    runner.go.set()
+    while len(runner.batches) < 2:
+        assert not first.done()
+    both.set()
+    first.result(5)
+    second.result(5)
+    assert "waiting" in engine.stage_s
+
+
+def test_the_engine_learns_what_a_block_costs(make_engine: Callable[[LiveRunner], Engine]) -> None:
+    runner = LiveRunner()
+    engine = make_engine(runner)
+    futures = submit(engine, "ab")
+    runner.go.set()
+    for future in futures:
+        future.result(5)
+    engine.stop()
+    key = request("a").load_key
+    cost_s, p99_s = engine.admission.cost_s(key), engine.admission.p99_s(key)
+    assert cost_s is not None
+    assert p99_s == pytest.approx(2 * cost_s)
