@@ -129,11 +129,10 @@ class LiveConnection:
                 f"sample_rate: the stream was begun with {self._live.parameters.sample_rate} Hz, the header says "
                 f"{decoder.sample_rate_hz}; make a new session"
             )
-        self._live.has_audio = True
         parameters = self._live.parameters
         if any(getattr(parameters, name) != value for name, value in found.items()):
-            self._live.restart(parameters.changed(found))
-            await self._make_ready(decoder)
+            await self._begin(parameters.changed(found), decoder)
+        self._live.has_audio = True
 
     async def _take_text(self, text: str) -> None:
         """Parameters, then what is asked for. What is wrong is told, and the stream goes on."""
@@ -165,17 +164,15 @@ class LiveConnection:
         fixed = [name for name in FIXED_AFTER_START if getattr(parameters, name) != getattr(present, name)]
         if fixed and self._live.has_audio:
             raise InvalidParameter(f"{fixed[0]}: cannot change once audio has come; make a new session")
-        if fixed:
-            self._live.restart(present.changed({name: getattr(parameters, name) for name in fixed}))
-            await self._make_ready()
+        if not self._live.has_audio:
+            return await self._begin(parameters)
         self._wanted = parameters
         self._wants_change.set()
         return None
 
-    async def _begin(self, parameters: StreamParameters) -> None:
-        parameters.geometry  # noqa: B018 - raises what is wrong about it
+    async def _begin(self, parameters: StreamParameters, decoder: WireDecoder | None = None) -> None:
         await self._live.begin(parameters)
-        await self._make_ready()
+        await self._make_ready(decoder)
 
     async def _make_ready(self, decoder: WireDecoder | None = None) -> None:
         """For the stream as it is: codecs, the queue, and the client's events. `decoder`: one that has begun."""

@@ -14,6 +14,9 @@ MAX_BURST_SECONDS = 1.0
 SLACK_BLOCKS = 3
 """What a live block may take beyond its own length: the waiting of two others, and a turn of the device."""
 
+RELIABLE_PATIENCE_SECONDS = 2.0
+"""Blocks of reliable streams come so much later in the engine's order: nobody listens to them as they leave."""
+
 
 @dataclass(frozen=True)
 class DueStep:
@@ -75,7 +78,8 @@ class StepQueue:
     def _deadline_s(self, now_s: float) -> float:
         """Blocks that come faster than they last have later and later deadlines: others are served before them."""
         self._turn_s = min(max(now_s, self._turn_s + self.block_s), now_s + MAX_BURST_SECONDS)
-        return self._turn_s + (1 + SLACK_BLOCKS) * self.block_s
+        patience_s = 0.0 if self.is_live else RELIABLE_PATIENCE_SECONDS
+        return self._turn_s + (1 + SLACK_BLOCKS) * self.block_s + patience_s
 
     async def _wait(self) -> None:
         self._changed.clear()

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,9 @@ from anivoice.engine.batch import Job, LiveRequest, LiveResult
 from anivoice.errors import AnivoiceError, Unavailable
 from anivoice.metrics import BlockOutcome
 from anivoice.server.live_queue import DueStep
-from anivoice.server.live_source import acquire_source, needs_another_voice, release_source, with_parameters
+from anivoice.server.live_source import Lease, needs_another_voice
 from anivoice.server.services import Services
-from anivoice.session import LiveStream, Source, Step
+from anivoice.session import LiveStream, Step
 from anivoice.stream_settings import StreamParameters
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class LiveSession:
         self._clock = clock
         self._stream: LiveStream | None = None
         self._abandoned: asyncio.Future[LiveResult] | None = None
-        self._is_closed = False
+        self._lease: Lease | None = None
         self.has_audio = False
         """Samples have come: rates and lengths are settled."""
 
@@ -85,26 +85,25 @@ class LiveSession:
         return self.stream.geometry.block_frames * FRAME_MS / 1000
 
     async def begin(self, parameters: StreamParameters) -> None:
-        """Loads and warms the voice. Raises what `acquire_source` raises; nothing is held then."""
-        source, seed = await acquire_source(self._services, parameters)
-        self._take(source, lambda: LiveStream(source, seed))
-
-    def restart(self, parameters: StreamParameters) -> None:
-        """Other rates or lengths, before any audio: a new stream of the same voice."""
-        seed = self.stream.seed if parameters.seed is None else parameters.seed
-        self._stream = LiveStream(with_parameters(self.stream.source, parameters), seed)
+        """Loads and warms the voice, and takes a share of the device. Again before any audio has come: with other
+        rates or lengths. Raises what `Sources.acquire` and `Lease.admit` raise.
+        """
+        lease = await self._services.sources.acquire(parameters)
+        self._exchange(lease)
+        self._stream = LiveStream(lease.source, lease.seed)
 
     async def change(self, parameters: StreamParameters) -> None:
         """From the next step on. Another voice is loaded and warmed while the present one goes on.
 
-        Raises what `acquire_source` raises; the stream goes on as it was then.
+        Raises as `begin`; the stream goes on as it was then.
         """
-        stream = self.stream
-        if not needs_another_voice(stream.source, parameters):
-            stream.change(with_parameters(stream.source, parameters))
-            return
-        source, _ = await acquire_source(self._services, parameters)
-        self._take(source, lambda: self._exchange(source))
+        source = self.stream.source
+        if needs_another_voice(source.parameters, parameters):
+            lease = await self._services.sources.acquire(parameters)
+            self._exchange(lease)
+            self.stream.change(lease.source)
+        else:
+            self.stream.change(replace(source, parameters=parameters))
 
     def drop(self, step: Step) -> None:
         """Leaves the step out."""
@@ -136,27 +135,26 @@ class LiveSession:
         return stream.finish(step, result, failed=result is None)
 
     def close(self) -> None:
-        """Gives the voice back."""
-        if not self._is_closed and self._stream is not None:
-            release_source(self._services, self._stream.source)
-        self._is_closed = True
+        """Gives everything back."""
+        if self._lease is not None:
+            self._lease.release()
+        self._lease = None
 
-    def _take(self, source: Source, use: Callable[[], LiveStream]) -> None:
-        """Keeps the voice of `source`, or gives it back if the session has ended meanwhile."""
-        if self._is_closed:
-            release_source(self._services, source)
-            return
+    def _exchange(self, lease: Lease) -> None:
+        """Keeps `lease` in place of the present one. Raises Unavailable if it is not let in; then the old one stays."""
+        old = self._lease
+        if old is not None:
+            old.leave()
         try:
-            self._stream = use()
-        except BaseException:
-            release_source(self._services, source)
+            lease.admit()
+        except Unavailable:
+            lease.release()
+            if old is not None:
+                old.admit()
             raise
-
-    def _exchange(self, source: Source) -> LiveStream:
-        stream, old = self.stream, self.stream.source
-        stream.change(source)
-        release_source(self._services, old)
-        return stream
+        if old is not None:
+            old.release()
+        self._lease = lease
 
     async def _compute(self, request: LiveRequest, due: DueStep) -> LiveResult | None:
         """None when it was late or failed. What is late is cancelled; until it has ended nothing else is begun."""

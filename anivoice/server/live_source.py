@@ -1,76 +1,163 @@
 """The voice of a live stream: loaded on a worker thread, warmed on the device, held while the stream needs it."""
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
-from anivoice.engine.batch import Job, WarmRequest
+import numpy as np
+
+from anivoice.engine.batch import Job, LiveRequest, WarmLiveRequest, WarmRequest
+from anivoice.engine.room import EngineRoom
+from anivoice.errors import Unavailable
 from anivoice.offline import settle
 from anivoice.parameters import ConversionParameters
-from anivoice.server.services import Services, known_voice
-from anivoice.session import Source
+from anivoice.server.workers import Workers
+from anivoice.session import LiveStream, Source
 from anivoice.stream_settings import StreamParameters
 from anivoice.voices import Voice
+
+WARM_SECONDS = 0.2
+WARM_DEADLINE_SECONDS = 2.0
+"""The first real block of a kind is computed to know its cost; streams that run go first."""
 
 
 def parse_stream_parameters(values: Mapping[str, object], defaults: ConversionParameters) -> StreamParameters:
     """Raises InvalidParameter that names each wrong one."""
     parameters = StreamParameters.parse(values, defaults)
     assert isinstance(parameters, StreamParameters)
-    parameters.geometry  # noqa: B018 - raises what is wrong about it
     return parameters
 
 
-async def acquire_source(services: Services, parameters: StreamParameters) -> tuple[Source, int]:
-    """Who is to speak, and the seed; the voice is acquired (`release_source`) and warm.
-
-    Raises NotFound, InvalidModelFile, InvalidParameter, MissingAsset, Unavailable.
-    """
-    name = await services.workers.run(known_voice, services.room.library, parameters.model_name)
-    voice = await _acquire(services, name, parameters.index_rate > 0)
-    try:
-        task = await services.workers.run(settle, voice, parameters, services.room.runner.pitch)
-        algo = task.pitch_algo
-        warm = WarmRequest(voice, algo if voice.config.has_f0 else None)
-        await asyncio.wrap_future(services.room.engine.submit(warm, Job()))
-    except BaseException:
-        services.room.voices.release(voice)
-        raise
-    assert task.seed is not None
-    return Source(voice, parameters.model_copy(update={"model_name": name}), algo), task.seed
-
-
-def release_source(services: Services, source: Source) -> None:
-    """The stream is done with the voice."""
-    services.room.voices.release(source.voice)
-
-
-def needs_another_voice(old: Source, new: StreamParameters) -> bool:
+def needs_another_voice(old: StreamParameters, new: StreamParameters) -> bool:
     """Whether the change from `old` to `new` loads something: a voice, its index, or a pitch network."""
-    before = old.parameters
     return (
-        new.model_name != before.model_name
-        or (new.index_rate > 0 and before.index_rate == 0)
-        or new.pitch_extraction_algo != before.pitch_extraction_algo
-        or new.speaker_id != before.speaker_id
+        new.model_name != old.model_name
+        or (new.index_rate > 0 and old.index_rate == 0)
+        or new.pitch_extraction_algo != old.pitch_extraction_algo
+        or new.speaker_id != old.speaker_id
     )
 
 
-def with_parameters(source: Source, parameters: StreamParameters) -> Source:
-    """The same voice with other parameters."""
-    return replace(source, parameters=parameters)
+class Lease:
+    """A voice that is held, loaded and warm, and the stream's share of the device once it is let in."""
+
+    def __init__(self, room: EngineRoom, source: Source, seed: int, load_key: Hashable) -> None:
+        self.source = source
+        self.seed = seed
+        self._room = room
+        self._share = (source.parameters.geometry.block_samples / 16000, load_key)
+        self._is_held = True
+        self._is_admitted = False
+
+    def admit(self) -> None:
+        """Raises Unavailable if one more such stream does not fit. Reliable streams take what is left over."""
+        if self._is_admitted or self.source.parameters.mode == "reliable":
+            return
+        refusal = self._room.engine.admission.admit(*self._share)
+        if refusal is not None:
+            raise refusal
+        self._is_admitted = True
+
+    def leave(self) -> None:
+        """Gives the share of the device back."""
+        if self._is_admitted:
+            self._room.engine.admission.release(*self._share)
+        self._is_admitted = False
+
+    def release(self) -> None:
+        """Gives everything back; may be called more than once."""
+        self.leave()
+        if self._is_held:
+            self._room.voices.release(self.source.voice)
+        self._is_held = False
 
 
-async def _acquire(services: Services, name: str, with_index: bool) -> Voice:
-    voices = services.room.voices
-    loading = asyncio.ensure_future(services.workers.run(voices.acquire, name, with_index))
+class Sources:
+    """Makes leases. Belongs to the event loop."""
 
-    def release(loaded: "asyncio.Future[Voice]") -> None:
-        if not loaded.cancelled() and loaded.exception() is None:
-            voices.release(loaded.result())
+    def __init__(self, room: EngineRoom, workers: Workers) -> None:
+        self._room = room
+        self._workers = workers
+        self._warm: WeakKeyDictionary[Voice, set[Hashable]] = WeakKeyDictionary()
 
-    try:
-        return await asyncio.shield(loading)
-    except asyncio.CancelledError:
-        loading.add_done_callback(release)
-        raise
+    async def acquire(self, parameters: StreamParameters) -> Lease:
+        """Raises NotFound, InvalidModelFile, InvalidParameter, MissingAsset, Unavailable."""
+        name = await self._workers.run(self._known_name, parameters.model_name)
+        voice = await self._acquire_voice(name, parameters.index_rate > 0)
+        try:
+            task = await self._workers.run(settle, voice, parameters, self._room.runner.pitch)
+            assert task.seed is not None
+            source = Source(voice, parameters.model_copy(update={"model_name": name}), task.pitch_algo)
+            window = await self._workers.run(typical_window, source)
+            await self._make_warm(source, window)
+        except BaseException:
+            self._room.voices.release(voice)
+            raise
+        return Lease(self._room, source, task.seed, window.load_key)
+
+    async def check(self, parameters: StreamParameters) -> StreamParameters:
+        """Loads and warms, so that the stream can begin at once; the parameters with the voice's name.
+
+        Raises as `acquire`, and Unavailable when the device is too busy for one more stream. Whether it is fast enough
+        at all shows when the stream begins: only then is it settled how it is to run.
+        """
+        lease = await self.acquire(parameters)
+        try:
+            lease.admit()
+        except Unavailable as error:
+            if error.retry_after_s is not None:
+                raise
+        finally:
+            lease.release()
+        return lease.source.parameters
+
+    def _known_name(self, name: str | None) -> str:
+        library = self._room.library
+        return library.find(name or library.default_name()).name
+
+    async def _make_warm(self, source: Source, window: LiveRequest) -> None:
+        warm = self._warm.setdefault(source.voice, set())
+        key = (window.load_key, source.parameters.index_rate > 0, source.parameters.formant_shift)
+        if key in warm:
+            return
+        await self._submit(WarmRequest(source.voice, source.algo if source.voice.config.has_f0 else None))
+        await self._submit(WarmLiveRequest(window))
+        await self._submit(window, time.perf_counter() + WARM_DEADLINE_SECONDS)
+        warm.add(key)
+
+    async def _submit(
+        self, request: WarmRequest | WarmLiveRequest | LiveRequest, deadline_s: float | None = None
+    ) -> None:
+        job = Job()
+        try:
+            await asyncio.wrap_future(self._room.engine.submit(request, job, deadline_s))
+        except asyncio.CancelledError:
+            job.cancel()
+            raise
+
+    async def _acquire_voice(self, name: str, with_index: bool) -> Voice:
+        voices = self._room.voices
+        loading = asyncio.ensure_future(self._workers.run(voices.acquire, name, with_index))
+
+        def release(loaded: "asyncio.Future[Voice]") -> None:
+            if not loaded.cancelled() and loaded.exception() is None:
+                voices.release(loaded.result())
+
+        try:
+            return await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            loading.add_done_callback(release)
+            raise
+
+
+def typical_window(source: Source) -> LiveRequest:
+    """A request as those of the stream will be. Takes a few milliseconds."""
+    parameters = source.parameters.model_copy(update={"passthrough": False, "mute": False})
+    stream = LiveStream(replace(source, parameters=parameters), 0)
+    seconds = stream.geometry.block_samples / 16000 + WARM_SECONDS
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, round(seconds * parameters.sample_rate))
+    request = stream.request(stream.feed(noise.astype(np.float32))[0])
+    assert request is not None
+    return request

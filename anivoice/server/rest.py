@@ -8,7 +8,7 @@ from anivoice.errors import InvalidRequest
 from anivoice.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
 from anivoice.server.convert_route import convert, expect_later
 from anivoice.server.json_text import parse_object
-from anivoice.server.live_source import acquire_source, parse_stream_parameters, release_source
+from anivoice.server.live_source import parse_stream_parameters
 from anivoice.server.services import SERVICES, Services
 from anivoice.server.websocket import open_websocket
 
@@ -50,9 +50,7 @@ async def create_session(request: web.Request) -> web.Response:
     values = await _read_json_object(request, services)
     parameters = parse_stream_parameters(values, services.defaults)
     services.sessions.check_room()
-    source, _ = await acquire_source(services, parameters)
-    release_source(services, source)
-    session = services.sessions.create(source.parameters)
+    session = services.sessions.create(await services.sources.check(parameters))
     answer = {
         "session_id": session.session_id,
         "websocket_url": f"/ws/{session.session_id}",

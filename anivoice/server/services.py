@@ -10,6 +10,7 @@ from anivoice.engine.room import EngineRoom
 from anivoice.metrics import Metrics
 from anivoice.parameters import ConversionParameters
 from anivoice.server.conversions import Conversions
+from anivoice.server.live_source import Sources
 from anivoice.server.origins import OriginPolicy
 from anivoice.server.readiness import WarmUp
 from anivoice.server.sessions import Sessions
@@ -27,6 +28,7 @@ class Services:
     workers: Workers
     conversions: Conversions
     sessions: Sessions
+    sources: Sources
     metrics: Metrics
     warm_up: WarmUp
     origins: OriginPolicy

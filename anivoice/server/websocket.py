@@ -55,7 +55,8 @@ async def open_websocket(request: web.Request) -> web.StreamResponse:
 async def close_connections(app: web.Application) -> None:
     """The server is to end: tells every client so."""
     error = Unavailable(SHUTTING_DOWN)
-    for connection in list(app[CONNECTIONS]):
+    connections = app[CONNECTIONS]
+    for connection in list(connections):
         connection.stop(error)
 
 

@@ -22,6 +22,7 @@ from aiohttp.test_utils import TestClient
 from conformance import OWN_VECTORS
 
 from anivoice.config import Settings, load_settings
+from anivoice.engine.admission import Admission
 from anivoice.engine.batch import (
     Job,
     LiveRequest,
@@ -143,7 +144,8 @@ class RecordingEngine(Engine):
 
     def __init__(self, runner: FakeRunner) -> None:
         ticks = itertools.count()
-        super().__init__(runner, clock=lambda: float(next(ticks)))
+        # By that clock a block takes seconds: everybody is let in, unless a test wants otherwise.
+        super().__init__(runner, clock=lambda: float(next(ticks)), admission=Admission(max_load=1e9))
         self.jobs: list[Job] = []
 
     def submit(self, request: Request, job: Job, deadline_s: float | None = None) -> Any:
