@@ -3,6 +3,7 @@
 All of them give the same for any split of the signal, but for the limiter, which looks ahead within what it is fed.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,9 @@ Samples = NDArray[np.float32]
 
 GATE_HYSTERESIS_DB = 6.0
 """The gate closes so far below the level at which it opens."""
+
+SILENT_POWER = 1e-30
+"""Keeps the level of digital silence finite: -300 dB."""
 
 ENVELOPE_HOPS_PER_S = 400
 ENVELOPE_TIME_S = 0.02
@@ -24,7 +28,7 @@ MAX_ENVELOPE_GAIN = 32.0
 MAX_GAIN_RATIO_PER_HOP = 1.5
 """Within 2.5 ms: 1/64 per sample at 16 kHz, a third of it at 48 kHz."""
 
-LIMITER_ATTACK_S = 0.002
+LIMITER_ATTACK_S, MIN_LIMITER_ATTACK_SAMPLES = 0.004, 64
 LIMITER_RELEASE_S = 0.3
 
 
@@ -39,12 +43,34 @@ class GateState:
     """`[n]`, 0..1, for every sample of the block."""
 
 
+class _Hops:
+    """Cuts signals into hops of equal length and sums their squares. No sum depends on how the signals are split."""
+
+    def __init__(self, num_signals: int, hop_samples: int) -> None:
+        self.hop_samples = hop_samples
+        self._rest = np.zeros((num_signals, 0), np.float32)
+
+    @property
+    def num_waiting(self) -> int:
+        """Samples of the hop that is not whole yet."""
+        return self._rest.shape[1]
+
+    def feed(self, *signals: Samples) -> list[list[float]]:
+        """`[n]` each -> for every hop that became whole the mean square of each signal."""
+        joined = np.concatenate([self._rest, np.stack(signals)], axis=1, dtype=np.float32)
+        num_hops = joined.shape[1] // self.hop_samples
+        whole, self._rest = np.split(joined, [num_hops * self.hop_samples], axis=1)
+        hops = whole.reshape(len(signals), num_hops, self.hop_samples)
+        powers: list[list[float]] = (np.vecdot(hops, hops).T / self.hop_samples).tolist()
+        return powers
+
+
 class Gate:
     """Open while the signal is loud. Decides every 10 ms, by the RMS of the 10 ms before.
 
     It opens at `gate_db` (0 dB is an RMS of 1) and closes when the level has been `GATE_HYSTERESIS_DB` lower for
     `hold_ms`. The gain follows in straight ramps. Since a decision comes up to 10 ms after the sound, apply the gain
-    to a signal delayed by 10 ms and `attack_ms` if no onset may be cut.
+    to a signal delayed by 10 ms and `attack_ms` if no onset may be cut. `gate_db` may be set at any time.
     """
 
     def __init__(
@@ -53,47 +79,43 @@ class Gate:
         self.frame_samples = max(rate_hz // 100, 1)
         self.gate_db = gate_db
         self.hold_frames = max(round(hold_ms / 10), 1)
-        self._rise = min(10 / (attack_ms * self.frame_samples), 1.0)
-        self._fall = min(10 / (release_ms * self.frame_samples), 1.0)
+        frames = np.arange(1, self.frame_samples + 1) / self.frame_samples
+        self._rise, self._fall = frames * (10 / attack_ms), frames * (-10 / release_ms)
         self.reset()
 
     def reset(self) -> None:
         """Closed, as at the beginning."""
         self._gain = 0.0
         self._frames_to_hold = 0
-        self._energy = 0.0
-        self._num_in_frame = 0
+        self._hops = _Hops(1, self.frame_samples)
 
     def feed(self, samples: Samples) -> GateState:
         """`[n]` -> the gains of these samples, `[n]`."""
-        gain = np.zeros(len(samples))
-        at = 0
-        while at < len(samples):
-            stop = min(at + self.frame_samples - self._num_in_frame, len(samples))
-            gain[at:stop] = self._ramp(stop - at)
-            self._energy += float(np.sum(np.square(samples[at:stop], dtype=np.float64)))
-            self._num_in_frame += stop - at
-            if self._num_in_frame == self.frame_samples:
-                self._decide()
-            at = stop
-        return GateState(bool(gain.any()), gain.astype(np.float32))
+        num_before = self._hops.num_waiting
+        tracks = []
+        for (power,) in self._hops.feed(samples):
+            tracks.append(self._track())
+            self._gain = float(tracks[-1][-1])
+            self._decide(power)
+        tracks.append(self._track()[: self._hops.num_waiting])
+        gain = np.concatenate(tracks)[num_before:]
+        return GateState(bool(gain.any()), gain)
 
-    def _decide(self) -> None:
+    def _decide(self, power: float) -> None:
         """At the end of a frame."""
-        level_db = 10 * np.log10(self._energy / self.frame_samples + 1e-30)
+        level_db = 10 * math.log10(power + SILENT_POWER)
         is_open = self._frames_to_hold > 0
         if level_db >= self.gate_db - (GATE_HYSTERESIS_DB if is_open else 0):
             self._frames_to_hold = self.hold_frames
         else:
             self._frames_to_hold = max(self._frames_to_hold - 1, 0)
-        self._energy, self._num_in_frame = 0.0, 0
 
-    def _ramp(self, num_samples: int) -> NDArray[np.float64]:
-        """The gain's way towards 1 (open) or 0 (closed)."""
-        slope = self._rise if self._frames_to_hold else -self._fall
-        track: NDArray[np.float64] = np.clip(self._gain + slope * np.arange(1, num_samples + 1), 0, 1)
-        self._gain = float(track[-1])
-        return track
+    def _track(self) -> Samples:
+        """The gain's way through a frame towards 1 (open) or 0 (closed)."""
+        is_open = self._frames_to_hold > 0
+        if self._gain == is_open:
+            return np.full(self.frame_samples, self._gain, np.float32)
+        return np.clip(self._gain + (self._rise if is_open else self._fall), 0, 1).astype(np.float32)
 
 
 class LiveEnvelope:
@@ -105,14 +127,14 @@ class LiveEnvelope:
 
     def __init__(self, rate_hz: int = 48000) -> None:
         self.hop_samples = max(rate_hz // ENVELOPE_HOPS_PER_S, 1)
-        self._share = 1 - np.exp(-1 / (ENVELOPE_HOPS_PER_S * ENVELOPE_TIME_S))
+        self._place = np.arange(self.hop_samples) / self.hop_samples
+        self._share = 1 - math.exp(-1 / (ENVELOPE_HOPS_PER_S * ENVELOPE_TIME_S))
         self.reset()
 
     def reset(self) -> None:
         """Silence before, gain 1."""
-        self._powers = np.zeros(2)
-        self._energies = np.zeros(2)
-        self._num_in_hop = 0
+        self._hops = _Hops(2, self.hop_samples)
+        self._heard = self._made = 0.0
         self._gain, self._next_gain = 1.0, 1.0
 
     def feed(self, made: Samples, heard: Samples, volume_envelope: float) -> Samples:
@@ -123,41 +145,34 @@ class LiveEnvelope:
         if volume_envelope == 1 and self._gain == self._next_gain == 1:
             self.reset()
             return made
-        place = self._num_in_hop + np.arange(len(made))
+        num_before = self._hops.num_waiting
         points = [self._gain, self._next_gain]
-        for energies in self._whole_hops(np.square(np.stack([heard, made]), dtype=np.float64)):
-            points.append(self._next_point(energies, points[-1], volume_envelope))
+        for heard_power, made_power in self._hops.feed(heard, made):
+            self._heard += self._share * (heard_power - self._heard)
+            self._made += self._share * (made_power - self._made)
+            points.append(self._next_point(points[-1], volume_envelope))
         self._gain, self._next_gain = points[-2:]
-        return (made * np.interp(place / self.hop_samples, np.arange(len(points)), points)).astype(np.float32)
+        ramps = np.array(points[:-1])[:, None] + np.diff(points)[:, None] * self._place
+        gain = ramps.reshape(-1)[num_before : num_before + len(made)]
+        return np.asarray(made * gain, np.float32)
 
-    def _whole_hops(self, squares: NDArray[np.float64]) -> NDArray[np.float64]:
-        """`[2, n]` -> the sums over the hops that end in it, `[hops, 2]`; the rest is kept for the next time."""
-        ends = np.arange(self.hop_samples - self._num_in_hop, squares.shape[1] + 1, self.hop_samples)
-        sums = np.stack([part.sum(axis=1) for part in np.split(squares, ends, axis=1)])
-        sums[0] += self._energies
-        self._energies = sums[-1]
-        self._num_in_hop = (self._num_in_hop + squares.shape[1]) % self.hop_samples
-        return np.asarray(sums[:-1])
-
-    def _next_point(self, energies: NDArray[np.float64], gain: float, volume_envelope: float) -> float:
+    def _next_point(self, gain: float, volume_envelope: float) -> float:
         """The gain at the end of the next hop, `gain` being that at its beginning."""
-        self._powers += self._share * (energies / self.hop_samples - self._powers)
-        heard, made = self._powers.tolist()
-        ratio = (heard + ENVELOPE_FLOOR_POWER) / (made + ENVELOPE_FLOOR_POWER)
-        wanted = min(ratio ** ((1 - volume_envelope) / 2), MAX_ENVELOPE_GAIN)
-        return float(min(max(wanted, gain / MAX_GAIN_RATIO_PER_HOP), gain * MAX_GAIN_RATIO_PER_HOP))
+        ratio = (self._heard + ENVELOPE_FLOOR_POWER) / (self._made + ENVELOPE_FLOOR_POWER)
+        wanted: float = min(ratio ** ((1 - volume_envelope) / 2), MAX_ENVELOPE_GAIN)
+        return min(max(wanted, gain / MAX_GAIN_RATIO_PER_HOP), gain * MAX_GAIN_RATIO_PER_HOP)
 
 
 class Limiter:
     """Keeps magnitudes at or below `ceiling`; a signal that stays below comes out bit by bit.
 
-    Without delay: the gain begins to fall 2 ms before a peak, as far as the samples fed with it reach back, and where
+    Without delay: the gain begins to fall 4 ms before a peak, as far as the samples fed with it reach back, and where
     they do not it follows the waveform (a soft flank, no jump). It rises again within 0.3 s.
     """
 
     def __init__(self, rate_hz: int, ceiling: float = 0.99) -> None:
         self.ceiling = np.float32(ceiling)
-        self._attack_samples = max(round(LIMITER_ATTACK_S * rate_hz), 1)
+        self._attack_samples = max(round(LIMITER_ATTACK_S * rate_hz), MIN_LIMITER_ATTACK_SAMPLES)
         self._release = 1 / (LIMITER_RELEASE_S * rate_hz)
         self.reset()
 
