@@ -104,8 +104,7 @@ class LiveStream:
 
     def change(self, source: Source) -> None:
         """From the next step on. Rates and lengths stay what they are."""
-        if source.parameters.gate_db != self.source.parameters.gate_db:
-            self._gate = Gate(SAMPLE_RATE_HZ, source.parameters.gate_db)
+        self._gate.gate_db = source.parameters.gate_db
         self.source = source
 
     def feed(self, samples: Samples) -> list[Step]:
