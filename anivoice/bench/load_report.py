@@ -53,6 +53,9 @@ def _print(report: Figures, title: str) -> None:
         f"{clients['connected']} of {report['sessions']} sessions, {clients['dropped_blocks']} blocks dropped, "
         f"{clients['samples_missing']} samples missing, {server['mean_batch']:.1f} blocks per batch"
     )
+    console.print(
+        f"server process: {server['cpu_ms_per_block']:.2f} ms of CPU time per block, {server['cores_used']:.2f} cores"
+    )
     for error in clients["errors"] if isinstance(clients["errors"], list) else []:
         console.print(f"refused or failed: {error}")
     device_mb = server["device_memory_mb"]

@@ -35,12 +35,12 @@ class DelayMeter:
         self._stream = stream
 
     def note(self, event: Event) -> None:
-        """Keeps the latest `stats`, and where in the output blocks are missing: `dropped_blocks` is the sum so far."""
+        """Keeps the latest `stats`, and where in the output blocks are missing: `dropped` is the sum so far."""
         match event.get("event"):
             case "stats":
                 self.stats = event
             case "overrun" if self._stream is not None:
-                self.num_dropped_blocks = int(str(event["dropped_blocks"]))
+                self.num_dropped_blocks = int(str(event["dropped"]))
                 self._drops.append((self._stream.num_received_bytes, self.num_dropped_blocks))
 
     def delays_ms(self, started_s: float, until_s: float, sample_bytes: int, block_ms: float) -> NDArray[np.float64]:
