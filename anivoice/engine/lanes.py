@@ -39,6 +39,8 @@ class Lanes(Protocol):
     is done. Call everything on the engine thread.
     """
 
+    device: torch.device
+
     def on(self, lane: str) -> AbstractContextManager[object]:
         """What is computed inside is queued on `lane`."""
         ...

@@ -1,14 +1,20 @@
 """The same voice on a GPU: float32 equals the CPU, float16 is close, searches agree, memory comes back."""
 
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conformance import load_voice
+from engine.live_windows import WindowedStream
 
-from anivoice.engine.batch import Job, SegmentRequest
+from anivoice.audio.live_geometry import LiveGeometry
+from anivoice.engine.batch import Job, SegmentRequest, WarmLiveRequest
+from anivoice.engine.cuda_lanes import CudaLanes, build_lanes
 from anivoice.engine.engine import Engine
+from anivoice.engine.lanes import InlineLanes, Lanes
 from anivoice.engine.runner import TorchRunner
 from anivoice.stages.options import ConversionOptions
 from anivoice.voices import Voice
@@ -16,6 +22,7 @@ from anivoice.voices import Voice
 pytestmark = pytest.mark.gpu
 
 SETTINGS = {"model": "v1_f0_40k.pth", "hubert": "tiny12", "index": "added_v1_256.index"}
+GEOMETRY = LiveGeometry(block_frames=8, context_frames=60, crossfade_frames=4, lookahead_frames=2)
 
 
 @pytest.fixture
@@ -62,3 +69,79 @@ def test_gpu_memory_comes_back_when_a_voice_goes(voice: Voice, conformance_dir: 
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
     assert before < 50 * 2**20
+
+
+def live(voice: Voice, folder: Path, lanes: Lanes, dtype: torch.dtype, num_streams: int) -> list[np.ndarray]:
+    """The waveforms of some steps of streams that are computed together."""
+    runner = TorchRunner(lanes.device, dtype, folder, lanes=lanes, max_live_batch=4)
+    engine = Engine(runner, max_live_batch=4)
+    t = np.arange(24000) / 16000
+    recording = (0.2 * sum(np.sin(2 * np.pi * h * 170 * t) / h for h in range(1, 12))).astype(np.float32)
+    streams = [WindowedStream(voice, recording, GEOMETRY, seed=i, pitch_change=i) for i in range(num_streams)]
+    waveforms = []
+    engine.start()
+    try:
+        engine.submit(WarmLiveRequest(streams[0].request()), Job()).result(300)
+        for _ in range(8):
+            futures = [engine.submit(stream.request(), Job(), deadline_s=0.0) for stream in streams]
+            for stream, future in zip(streams, futures, strict=True):
+                result = future.result(60)
+                stream.take(result)
+                waveforms.append(result.waveform)
+    finally:
+        engine.stop()
+    return waveforms
+
+
+def cuda_lanes(use_graphs: bool) -> Lanes:
+    return build_lanes(torch.device("cuda", 0), use_graphs, max_batch=4)
+
+
+@pytest.fixture
+def live_on_cpu(conformance_dir: Path, h768_hf_dir: Path) -> list[np.ndarray]:
+    voice = load_voice(conformance_dir, SETTINGS, h768_hf_dir)
+    return live(voice, conformance_dir, InlineLanes(torch.device("cpu")), torch.float32, 3)
+
+
+@pytest.mark.parametrize("use_graphs", [False, True])
+def test_live_windows_on_the_gpu_equal_the_cpu(
+    voice: Voice, conformance_dir: Path, live_on_cpu: list[np.ndarray], use_graphs: bool
+) -> None:
+    got = live(voice, conformance_dir, cuda_lanes(use_graphs), torch.float32, 3)
+    np.testing.assert_allclose(got, live_on_cpu, atol=2e-3)
+
+
+def test_graphs_equal_eager(voice: Voice, conformance_dir: Path) -> None:
+    eager = live(voice, conformance_dir, cuda_lanes(False), torch.float16, 3)
+    lanes = cuda_lanes(True)
+    replayed = live(voice, conformance_dir, lanes, torch.float16, 3)
+    assert isinstance(lanes, CudaLanes)
+    assert lanes.graphs is not None
+    assert lanes.graphs.num_recordings >= 6, "content and synthesizer for batches of 1, 2 and 4"
+    np.testing.assert_allclose(replayed, eager, atol=2e-3)
+
+
+def test_content_and_pitch_overlap_the_synthesizer_of_the_batch_before(voice: Voice, conformance_dir: Path) -> None:
+    """Kernels of two streams at the same time, as the device's own clock has it."""
+    lanes = cuda_lanes(False)
+    runner = TorchRunner(lanes.device, torch.float16, conformance_dir, lanes=lanes, max_live_batch=4)
+    engine = Engine(runner, max_live_batch=1)
+    recording = np.random.default_rng(0).normal(0, 0.1, 24000).astype(np.float32)
+    requests = [WindowedStream(voice, recording, GEOMETRY, "fcpe").request() for _ in range(12)]
+    engine.start()
+    try:
+        engine.submit(WarmLiveRequest(requests[0]), Job()).result(300)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+            for future in [engine.submit(request, Job(), deadline_s=0.0) for request in requests]:
+                future.result(60)
+            torch.cuda.synchronize()
+    finally:
+        engine.stop()
+    events = sorted((e.start_ns(), e.start_ns() + e.duration_ns(), e.resource_id()) for e in kernels(profile))
+    overlapping = [a for a, b in pairwise(events) if b[0] < a[1] and a[2] != b[2]]
+    assert len({stream for _, _, stream in events}) >= 3
+    assert overlapping
+
+
+def kernels(profile: torch.profiler.profile) -> list[Any]:
+    return [e for e in profile.profiler.kineto_results.events() if e.device_type() == torch.autograd.DeviceType.CUDA]
