@@ -165,6 +165,7 @@ def _add_bench_live(benchmarks: Commands) -> None:
     parser.add_argument("--synthetic", default="v2-48k", help="v1-32k, v1-40k, v1-48k, v2-32k, v2-40k or v2-48k")
     parser.add_argument("--voices", type=int, default=1, help="voices that the sessions share (1)")
     parser.add_argument("--find-capacity", action="store_true", help="search the largest number of sessions that fits")
+    parser.add_argument("--admit-all", action="store_true", help="let sessions in that would not fit, too")
     parser.add_argument("--pitch-extraction-algo", default="rmvpe", help="pitch method (rmvpe, random weights)")
     add_load_options(parser, num_sessions=1)
     add_device_options(parser, weights=False)
@@ -280,7 +281,9 @@ def _bench_live(arguments: argparse.Namespace) -> int:
 
     voices = [f"voice-{number}" for number in range(arguments.voices)]
     options = load_options(arguments, voices, {"pitch_extraction_algo": arguments.pitch_extraction_algo})
-    return run_bench_live(settings, arguments.synthetic, options, arguments.find_capacity, arguments.json)
+    return run_bench_live(
+        settings, arguments.synthetic, options, arguments.find_capacity, arguments.admit_all, arguments.json
+    )
 
 
 def _bench_overhead(arguments: argparse.Namespace) -> int:

@@ -16,13 +16,15 @@ def run_bench_live(
     layout: str,
     options: LoadOptions,
     find_capacity: bool,
+    admit_all: bool,
     json_path: Path | None,
 ) -> int:
     """Measures, prints a table, writes JSON. Raises InvalidParameter for an unknown layout."""
     num_voices = len(options.voices)
     room = synthetic_room(settings, layout, num_voices)
     max_sessions = MAX_CAPACITY if find_capacity else options.num_sessions
-    with load_test(settings, room, max_sessions, float("inf") if find_capacity else None) as test:
+    max_load = float("inf") if find_capacity or admit_all else None
+    with load_test(settings, room, max_sessions, max_load) as test:
         report = _find_capacity(test, options) if find_capacity else test.run(options, options.num_sessions)
     preset = options.parameters.get("preset", "balanced")
     report |= {"benchmark": "live", "synthetic": layout, "voices": num_voices, **machine(room)}
@@ -56,10 +58,13 @@ def is_within(figures: Figures) -> bool:
 
 
 def search_largest(fits: Callable[[int], bool], start: int, limit: int) -> int:
-    """The largest number up to `limit` for which `fits` holds, if it holds for all smaller ones; 0 for none."""
-    low, high = 0, start
+    """The largest number up to `limit` for which `fits` holds, if it holds for all smaller ones; 0 for none.
+
+    To within a sixteenth: every try takes its time.
+    """
+    low, high = 0, min(start, limit)
     while high <= limit and fits(high):
-        low, high = high, 2 * high
+        low, high = high, min(2 * high, limit + 1)
     while high - low > max(1, low // 16):
         middle = (low + high) // 2
         if fits(middle):

@@ -29,6 +29,7 @@ class StageTimes(defaultdict[str, float]):
         super().__init__(float)
         self.batches: list[dict[str, float]] = []
         self._running: defaultdict[str, float] = defaultdict(float)
+        super().__setitem__("result", 0.0)  # or reading it for the first time would set it, and end a batch
 
     def __setitem__(self, stage: str, total_s: float) -> None:
         self._running[stage] += total_s - self.get(stage, 0.0)
