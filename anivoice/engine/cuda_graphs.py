@@ -59,7 +59,7 @@ class GraphCache:
     def __init__(self, cuda: Cuda, max_batch: int) -> None:
         self.is_recording = False
         self._cuda = cuda
-        self._max_batch = max_batch
+        self.max_batch = max_batch
         self._of_owner: WeakKeyDictionary[object, dict[Key, Recording | None]] = WeakKeyDictionary()
         self._pools: dict[Hashable, Any] = {}
 
@@ -85,7 +85,7 @@ class GraphCache:
         self._pools.clear()
 
     def _may_record(self, recordings: dict[Key, Recording | None], size: int) -> bool:
-        fits = size <= batch_size_for(self._max_batch)
+        fits = size <= batch_size_for(self.max_batch)
         return self.is_recording and fits and len(recordings) < MAX_GRAPHS_PER_OWNER
 
     def _record(self, compute: Compute, inputs: list[Tensor], stream: Any, key: Hashable) -> Recording | None:

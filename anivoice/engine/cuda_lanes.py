@@ -10,7 +10,7 @@ from torch import Tensor
 
 from anivoice.engine.batch import Stage
 from anivoice.engine.cuda_graphs import Cuda, GraphCache
-from anivoice.engine.lanes import LANES, Array, Compute, Download, InlineLanes, Lanes
+from anivoice.engine.lanes import FILES, LANES, Array, Compute, Download, InlineLanes, Lanes, batch_sizes
 
 T = TypeVar("T")
 
@@ -22,6 +22,8 @@ class CudaStreams(Cuda, Protocol):
     """What is used of torch.cuda."""
 
     def Stream(self, device: torch.device, priority: int = 0) -> Any: ...  # noqa: N802
+
+    def default_stream(self, device: torch.device) -> Any: ...
 
     def Event(self) -> Any: ...  # noqa: N802
 
@@ -58,6 +60,7 @@ class CudaLanes:
         self._lanes = {lane: cuda.Stream(device, priority=LIVE_PRIORITY) for lane in LANES}
         self._copy_in = cuda.Stream(device, priority=LIVE_PRIORITY)
         self._copy_out = cuda.Stream(device, priority=LIVE_PRIORITY)
+        self._files = cuda.default_stream(device)
 
     def on(self, lane: str) -> AbstractContextManager[object]:
         return self._cuda.stream(self._lanes[lane])
@@ -84,19 +87,20 @@ class CudaLanes:
         return self.graphs.call(owner, key, compute, tensors)
 
     def download(self, lane: str, tensors: Sequence[Tensor]) -> Download:
-        self._copy_out.wait_stream(self._lanes[lane])
+        stream = self._files if lane == FILES else self._copy_out
+        if lane != FILES:
+            stream.wait_stream(self._lanes[lane])
         hosts = [torch.empty(t.shape, dtype=t.dtype, pin_memory=self._pins) for t in tensors]
-        with self._cuda.stream(self._copy_out):
+        with self._cuda.stream(stream):
             for host, tensor in zip(hosts, tensors, strict=True):
                 host.copy_(tensor, non_blocking=True)
             event = self._cuda.Event()
-            event.record(self._copy_out)
+            event.record(stream)
         return PinnedDownload(event, hosts, tensors)
 
     def settle(self) -> None:
-        placing = self._cuda.current_stream(self.device)
         for lane in self._lanes.values():
-            lane.wait_stream(placing)
+            lane.wait_stream(self._files)
 
     def record(self, steps: Generator[Stage, None, T]) -> Generator[Stage, None, T]:
         if self.graphs is None:
@@ -112,6 +116,10 @@ class CudaLanes:
             finally:
                 self.graphs.is_recording = False
             yield stage
+
+    @property
+    def recorded_sizes(self) -> list[int]:
+        return [1] if self.graphs is None else batch_sizes(self.graphs.max_batch)
 
 
 def build_lanes(device: torch.device, use_graphs: bool, max_batch: int) -> Lanes:

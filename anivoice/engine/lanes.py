@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 CONTENT, PITCH, SYNTHESIZER = "content", "pitch", "synthesizer"
 LANES = (CONTENT, PITCH, SYNTHESIZER)
+FILES = "files"
+"""What has no lane of its own: file conversions, and the placing of networks."""
 
 Array = NDArray[Any]
 Compute = Callable[..., Tensor]
@@ -71,6 +73,11 @@ class Lanes(Protocol):
         """`steps`; what `call` meets in them for the first time is recorded."""
         ...
 
+    @property
+    def recorded_sizes(self) -> list[int]:
+        """Sizes of batches that are worth a warm-up of their own."""
+        ...
+
 
 def batch_sizes(max_batch: int) -> list[int]:
     """1, 2, 4, ... up to the first that holds `max_batch`: the sizes that computations are recorded for."""
@@ -121,3 +128,7 @@ class InlineLanes:
 
     def record(self, steps: Generator[Stage, None, T]) -> Generator[Stage, None, T]:
         return steps
+
+    @property
+    def recorded_sizes(self) -> list[int]:
+        return [1]

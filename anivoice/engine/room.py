@@ -33,5 +33,5 @@ def build_engine_room(settings: Settings) -> EngineRoom:
     dtype = choose_dtype(device, settings.precision)
     max_batch = settings.max_live_batch or (MAX_DEFAULT_BATCH if device.type == "cuda" else num_threads)
     lanes = build_lanes(device, settings.cuda_graphs, max_batch)
-    runner = TorchRunner(device, dtype, settings.weights_dir, num_threads, voices.evict_idle, lanes, max_batch)
+    runner = TorchRunner(device, dtype, settings.weights_dir, num_threads, voices.evict_idle, lanes)
     return EngineRoom(Engine(runner, max_live_batch=max_batch), runner, library, voices)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from anivoice.engine.batch import (
     LiveRequest,
@@ -15,7 +16,7 @@ from anivoice.engine.batch import (
     WarmLiveRequest,
     WarmRequest,
 )
-from anivoice.engine.lanes import InlineLanes, Lanes, batch_sizes
+from anivoice.engine.lanes import FILES, Array, InlineLanes, Lanes
 from anivoice.engine.live import LivePath, Outcome
 from anivoice.errors import AnivoiceError
 from anivoice.models.parallel_decoder import DecoderThreads
@@ -38,7 +39,6 @@ class TorchRunner:
         num_threads: int | None = None,
         evict_idle_voice: Callable[[], bool] = lambda: False,
         lanes: Lanes | None = None,
-        max_live_batch: int = 1,
     ) -> None:
         self.device = device
         self.dtype = dtype
@@ -47,7 +47,6 @@ class TorchRunner:
         self.threads: DecoderThreads | None = None
         self.pitch = PitchExtractor(weights_dir, device, dtype)
         self.lanes = lanes or InlineLanes(device)
-        self.max_live_batch = max_live_batch
         self.live = LivePath(self.lanes, self.pitch, self.placed)
 
     def open(self) -> None:
@@ -82,12 +81,12 @@ class TorchRunner:
             case WarmRequest():
                 return self._warm_steps(request)
 
-    def _pitch_steps(self, request: PitchRequest) -> Generator[str, None, object]:
+    def _pitch_steps(self, request: PitchRequest) -> Generator[Stage, None, object]:
         f0_hz = self.pitch.estimate(torch.from_numpy(request.samples), request.algo, request.f0_method_weight)
         yield "pitch"
-        return f0_hz.cpu().numpy()
+        return (yield from self._fetched(f0_hz))
 
-    def _segment_steps(self, request: SegmentRequest) -> Generator[str, None, object]:
+    def _segment_steps(self, request: SegmentRequest) -> Generator[Stage, None, object]:
         converter = self.placed(request.voice)
         yield "placing"
         excitation = Excitation(
@@ -98,7 +97,14 @@ class TorchRunner:
         )
         window = Window(torch.from_numpy(request.samples), excitation, request.first_frame, request.num_frames)
         waveform = yield from converter.steps(window, request.options)
-        return waveform.cpu().numpy()
+        return (yield from self._fetched(waveform))
+
+    def _fetched(self, tensor: Tensor) -> Generator[Stage, None, Array]:
+        """Live work goes on while the device is at a file's."""
+        download = self.lanes.download(FILES, [tensor])
+        while not download.is_done():
+            yield download
+        return download.arrays()[0]
 
     def _warm_steps(self, request: WarmRequest) -> Generator[str, None, object]:
         self.placed(request.voice)
@@ -114,7 +120,7 @@ class TorchRunner:
         return outcome
 
     def _warm_live_steps(self, window: LiveRequest) -> Generator[Stage, None, object]:
-        for size in batch_sizes(self.max_live_batch):
+        for size in self.lanes.recorded_sizes:
             yield from self.lanes.record(self.live.steps([window] * size))
         return None
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from anivoice.engine.cuda_graphs import MAX_GRAPHS_PER_OWNER, GraphCache, batch_size_for
 from anivoice.engine.cuda_lanes import CudaLanes
-from anivoice.engine.lanes import CONTENT, PITCH, SYNTHESIZER, batch_sizes
+from anivoice.engine.lanes import CONTENT, FILES, PITCH, SYNTHESIZER, batch_sizes
 
 CPU = torch.device("cpu")
 
@@ -66,6 +66,9 @@ class FakeCuda:
     def CUDAGraph(self) -> FakeGraph:
         self.graphs.append(FakeGraph())
         return self.graphs[-1]
+
+    def default_stream(self, device: torch.device) -> FakeStream:
+        return self.default
 
     def current_stream(self, device: torch.device | None = None) -> FakeStream:
         return self.current
@@ -224,6 +227,19 @@ def test_a_download_is_done_when_its_event_is(cuda: FakeCuda) -> None:
     waveform, phase = download.arrays()
     np.testing.assert_array_equal(waveform, rows(2).numpy())
     assert phase.tolist() == [0.25]
+
+
+def test_the_results_of_files_keep_the_copy_lane_free(cuda: FakeCuda) -> None:
+    download = CudaLanes(CPU, cuda, None, pins=False).download(FILES, [rows(2)])
+    assert all(stream.waited_for == [] for stream in cuda.streams)
+    cuda.is_idle = True
+    assert download.is_done()
+    np.testing.assert_array_equal(download.arrays()[0], rows(2).numpy())
+
+
+def test_every_size_of_a_batch_is_recorded_where_there_are_graphs(cuda: FakeCuda) -> None:
+    assert CudaLanes(CPU, cuda, GraphCache(cuda, 5), pins=False).recorded_sizes == [1, 2, 4, 8]
+    assert CudaLanes(CPU, cuda, None, pins=False).recorded_sizes == [1]
 
 
 def test_what_was_placed_is_there_for_all_lanes(cuda: FakeCuda) -> None:

@@ -73,7 +73,7 @@ def test_gpu_memory_comes_back_when_a_voice_goes(voice: Voice, conformance_dir: 
 
 def live(voice: Voice, folder: Path, lanes: Lanes, dtype: torch.dtype, num_streams: int) -> list[np.ndarray]:
     """The waveforms of some steps of streams that are computed together."""
-    runner = TorchRunner(lanes.device, dtype, folder, lanes=lanes, max_live_batch=4)
+    runner = TorchRunner(lanes.device, dtype, folder, lanes=lanes)
     engine = Engine(runner, max_live_batch=4)
     t = np.arange(24000) / 16000
     recording = (0.2 * sum(np.sin(2 * np.pi * h * 170 * t) / h for h in range(1, 12))).astype(np.float32)
@@ -124,7 +124,7 @@ def test_graphs_equal_eager(voice: Voice, conformance_dir: Path) -> None:
 def test_content_and_pitch_overlap_the_synthesizer_of_the_batch_before(voice: Voice, conformance_dir: Path) -> None:
     """Kernels of two streams at the same time, as the device's own clock has it."""
     lanes = cuda_lanes(False)
-    runner = TorchRunner(lanes.device, torch.float16, conformance_dir, lanes=lanes, max_live_batch=4)
+    runner = TorchRunner(lanes.device, torch.float16, conformance_dir, lanes=lanes)
     engine = Engine(runner, max_live_batch=1)
     recording = np.random.default_rng(0).normal(0, 0.1, 24000).astype(np.float32)
     requests = [WindowedStream(voice, recording, GEOMETRY, "fcpe").request() for _ in range(12)]
