@@ -1,11 +1,13 @@
 """`anivoice stream`, against the stand-in."""
 
 import asyncio
+import shutil
 import urllib.request
 
 import numpy as np
 import pytest
 import soundfile
+from conformance import OWN_VECTORS
 
 from anivoice.cli import main
 from anivoice.config import load_settings
@@ -84,3 +86,22 @@ def test_a_server_in_the_background(tmp_path):
             return len(server.services.sessions)
 
         assert server.call(num_sessions()).result() == 0
+
+
+def test_a_file_through_a_server_of_its_own(tmp_path, monkeypatch, capsys):
+    weights = tmp_path / "weights"
+    shutil.copytree(OWN_VECTORS / "hubert" / "tiny12_hf_safetensors", weights / "contentvec")
+    shutil.copy(OWN_VECTORS / "synth" / "v1_f0_40k.pth", weights / "alice.pth")
+    monkeypatch.chdir(tmp_path)
+    speech, rate_hz = soundfile.read(OWN_VECTORS / "audio" / "speech_short_16k.wav")
+    soundfile.write("in.wav", speech[:16000], rate_hz)
+    options = ["--pitch-extraction-algo", "pm", "--seed", "1", "--threads", "1", "--quiet"]
+    assert main(["stream", "in.wav", "fast.wav", "--pace", "fast", *options]) == 0
+    assert main(["stream", "in.wav", "spoken.wav", "--mode", "reliable", *options]) == 0
+    fast, spoken = soundfile.read("fast.wav"), soundfile.read("spoken.wav")
+    assert (len(fast[0]), fast[1]) == (16000, 16000)
+    assert np.abs(fast[0]).max() > 0.01
+    np.testing.assert_array_equal(fast[0], spoken[0])
+    told = capsys.readouterr().err
+    assert "measured delay: p50" in told
+    assert "computing per block: p50" in told
