@@ -37,9 +37,9 @@ class BlockLoop:
     async def flush(self) -> None:
         """Returns when everything that was fed has been sent."""
         for step in self._live.stream.flush():
-            await self.queue.put(step, len(self.queue) + 1)
+            await self.queue.put(step)
         self._flushed.clear()
-        await self.queue.put(None, 0)
+        await self.queue.put(None)
         await self._flushed.wait()
 
     async def run(self) -> None:

@@ -45,12 +45,13 @@ class LiveConnection:
         self._wanted: StreamParameters | None = None
         self._wants_change = asyncio.Event()
         self._num_errors = 0
-        self._may_return = True
+        self.may_return = True
+        """Whether the client lost its connection, or ended its stream."""
         self._stop_reason: AnivoiceError | None = None
         self._stopping = asyncio.Event()
 
-    async def run(self) -> bool:
-        """Until it is over; whether the client may come back. Raises an ExceptionGroup of what went wrong."""
+    async def run(self) -> None:
+        """Until it is over. Raises an ExceptionGroup of what went wrong."""
         loops = {
             "blocks": self._blocks.run(),
             "changes": self._apply_changes(),
@@ -67,7 +68,6 @@ class LiveConnection:
                         task.cancel()
         finally:
             self._blocks.abandon()
-        return self._may_return
 
     def stop(self, error: AnivoiceError) -> None:
         """Ends the connection for that reason."""
@@ -85,7 +85,7 @@ class LiveConnection:
         while True:
             message = await self._socket.receive()
             if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):
-                self._may_return = not _is_goodbye(message)
+                self.may_return = not _is_goodbye(message)
                 return
             if message.type is WSMsgType.BINARY:
                 await self._take_audio(message.data)

@@ -46,9 +46,9 @@ class StepQueue:
         """Blocks that wait."""
         return sum(due.step is not None for due in self._waiting)
 
-    async def put(self, step: Step | None, num_from_message: int) -> list[DueStep]:
-        """Queues `step`, the `num_from_message`-th of its message. Live: returns what was dropped for it. Reliable:
-        waits for room.
+    async def put(self, step: Step | None, num_from_message: int | None = None) -> list[DueStep]:
+        """Queues `step`, the `num_from_message`-th of its message. Live: returns what was dropped for it; nothing for
+        what does not come from a message. Reliable: waits for room.
         """
         while not self.is_live and len(self._waiting) >= MAX_WAITING:
             await self._wait()
@@ -56,9 +56,9 @@ class StepQueue:
         self._waiting.append(DueStep(step, now_s, self._deadline_s(now_s)))
         self._changed.set()
         max_burst = max(MAX_WAITING, int(MAX_BURST_SECONDS / self.block_s))
-        max_waiting = min(max(MAX_WAITING, num_from_message), max_burst)
+        max_waiting = min(max(MAX_WAITING, num_from_message or 0), max_burst)
         dropped: list[DueStep] = []
-        while self.is_live and len(self) > max_waiting:
+        while self.is_live and num_from_message is not None and len(self) > max_waiting:
             dropped.append(self._waiting.popleft())
         return dropped
 

@@ -9,8 +9,7 @@ from aiohttp import WSCloseCode, web
 from anivoice.errors import AnivoiceError, InvalidRequest, Unavailable
 from anivoice.server.conversions import SHUTTING_DOWN
 from anivoice.server.live_connection import LiveConnection
-from anivoice.server.services import SERVICES, Services
-from anivoice.server.sessions import StreamSession
+from anivoice.server.services import SERVICES
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +40,17 @@ async def open_websocket(request: web.Request) -> web.StreamResponse:
     if not socket.can_prepare(request):
         raise InvalidRequest("this is a WebSocket; connect to it as one, with ws:// in place of http://")
     session = services.sessions.attach(session_id)
-    may_return = True
+    connection = LiveConnection(services, session, socket, time.perf_counter)
+    connections = request.app[CONNECTIONS]
+    connections.add(connection)
     try:
         await socket.prepare(request)
         if request.transport is not None:
             request.transport.set_write_buffer_limits(MAX_SEND_BUFFER_BYTES)
-        may_return = await _serve(request, services, session, socket)
+        await _run(request, socket, connection)
     finally:
-        services.sessions.detach(session, may_return)
+        connections.discard(connection)
+        services.sessions.detach(session, connection.may_return)
     return socket
 
 
@@ -60,19 +62,13 @@ async def close_connections(app: web.Application) -> None:
         connection.stop(error)
 
 
-async def _serve(
-    request: web.Request, services: Services, session: StreamSession, socket: web.WebSocketResponse
-) -> bool:
-    """Whether the client may come back."""
-    connection = LiveConnection(services, session, socket, time.perf_counter)
-    connections = request.app[CONNECTIONS]
-    connections.add(connection)
+async def _run(request: web.Request, socket: web.WebSocketResponse, connection: LiveConnection) -> None:
     try:
-        return await connection.run()
+        await connection.run()
     except ExceptionGroup as group:
-        return await _end(request, socket, _first(group))
-    finally:
-        connections.discard(connection)
+        error = _first(group)
+        connection.may_return = isinstance(error, ConnectionError | TimeoutError)
+        await _end(request, socket, error)
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:
@@ -82,13 +78,13 @@ def _first(group: ExceptionGroup[Exception]) -> Exception:
     return error
 
 
-async def _end(request: web.Request, socket: web.WebSocketResponse, error: Exception) -> bool:
-    """Tells the client what was wrong and closes; whether it may come back."""
+async def _end(request: web.Request, socket: web.WebSocketResponse, error: Exception) -> None:
+    """Tells the client what was wrong and closes."""
     if isinstance(error, ConnectionError | TimeoutError):
         logger.info("a live stream lost its connection (%s)", error or type(error).__name__)
         if request.transport is not None:
             request.transport.abort()
-        return True
+        return
     code, sentence = WSCloseCode.INTERNAL_ERROR.value, "internal error; see the server's log"
     if isinstance(error, AnivoiceError):
         code, sentence = error.websocket_close_code, str(error)
@@ -101,4 +97,3 @@ async def _end(request: web.Request, socket: web.WebSocketResponse, error: Excep
     except (ConnectionError, TimeoutError):
         if request.transport is not None:
             request.transport.abort()
-    return False

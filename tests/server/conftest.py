@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from aiohttp import FormData, web
+from aiohttp import ClientWebSocketResponse, FormData, web
 from aiohttp.test_utils import TestClient
 from conformance import OWN_VECTORS
+from live_sockets import RATE_HZ
 
 from anivoice.config import Settings, load_settings
 from anivoice.engine.admission import Admission
@@ -98,6 +99,7 @@ class FakeRunner:
         self.pitch = PitchExtractor(weights_dir, self.device, torch.float32)
         self.is_held: Callable[[Request], bool] = lambda request: False
         self.error: Exception | None = None
+        self.delay_s = 0.0
         self.num_held = 0
         self.served: list[Request] = []
 
@@ -112,6 +114,7 @@ class FakeRunner:
     def steps(self, request: Request) -> Generator[None, None, object]:
         yield
         if not isinstance(request, WarmRequest | WarmLiveRequest):
+            time.sleep(self.delay_s)
             if self.error is not None:
                 raise self.error
             self.num_held += 1
@@ -199,6 +202,20 @@ def serve_fake(
         return await aiohttp_client(build_app(make_settings(**settings), parameters, fake.room, fake.clock))
 
     return start
+
+
+@pytest.fixture
+def connect() -> Callable[..., Awaitable[ClientWebSocketResponse]]:
+    """`socket = await connect(client, sample_rate=8000)`: a session with these parameters, and its socket."""
+
+    async def open_session(client: Client, **values: object) -> ClientWebSocketResponse:
+        values = {"sample_rate": RATE_HZ, "preset": "low", "mode": "reliable"} | values
+        async with client.post("/convert/stream", json=values) as answer:
+            assert answer.status == 200, await answer.text()
+            url = (await answer.json())["websocket_url"]
+        return await client.ws_connect(url)
+
+    return open_session
 
 
 @pytest.fixture
