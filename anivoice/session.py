@@ -72,6 +72,7 @@ class LiveStream:
         self._to_inner = StreamResampler(self.input_rate_hz, self.inner_rate_hz, low_delay=True)
         self._to_output = StreamResampler(self.inner_rate_hz, self.output_rate_hz, low_delay=True)
         self._heard, self._dry = History(), History()
+        self._gathered: list[Samples] = []
         self._num_input, self._next_end = 0, g.block_frames
         self._last_end: int | None = None
         search = g.search_frames * hop
@@ -112,14 +113,18 @@ class LiveStream:
         if self._last_end is not None:
             self.reset()
         self._num_input += len(samples)
-        return self._take(self._to_16k.feed(samples), self._to_inner.feed(samples))
+        self._gathered.append(samples)
+        if self._num_input < self._next_end * self.input_rate_hz / FRAMES_PER_SECOND:
+            return []
+        gathered = self._gather()
+        return self._take(self._to_16k.feed(gathered), self._to_inner.feed(gathered))
 
     def flush(self) -> list[Step]:
         """The stream ends here: the steps that bring out the rest. Feeding after it begins a new stream."""
         if self._last_end is not None or self._num_input == 0:
             return []
-        nothing = np.zeros(0, np.float32)
-        steps = self._take(self._to_16k.feed(nothing, last=True), self._to_inner.feed(nothing, last=True))
+        rest = self._gather()
+        steps = self._take(self._to_16k.feed(rest, last=True), self._to_inner.feed(rest, last=True))
         num_inner = math.ceil(self._num_input * self.inner_rate_hz / self.input_rate_hz)
         block = self.geometry.block_frames
         self._last_end = max(math.ceil((num_inner + self._lead) / (block * self._hop)) * block, self._next_end)
@@ -188,6 +193,12 @@ class LiveStream:
         skipped = min(self._to_skip, self.geometry.block_frames * self._hop)
         self._to_skip -= skipped
         self._num_left_out += self.geometry.block_frames * self._hop - skipped
+
+    def _gather(self) -> Samples:
+        """What has come since the last time, in one piece: small messages are not worth resampling one by one."""
+        gathered = np.concatenate([np.zeros(0, np.float32), *self._gathered])
+        self._gathered.clear()
+        return gathered
 
     def _take(self, at_16k: Samples, at_inner_rate: Samples) -> list[Step]:
         self._heard.append(at_16k)
