@@ -15,11 +15,12 @@ from torch import Tensor
 from anivoice.engine.batch import LiveRequest, LiveResult, Stage
 from anivoice.engine.lanes import CONTENT, PITCH, SYNTHESIZER, Download, Lanes
 from anivoice.errors import AnivoiceError, InvalidModelFile
-from anivoice.stages.converter import Converter
+from anivoice.models.steps import finish
+from anivoice.stages.converter import Converter, named
 from anivoice.stages.live import (
     LiveSynthesis,
     SynthesisInput,
-    content_frames,
+    content_steps,
     heard_f0,
     merge_contours,
     protected,
@@ -54,7 +55,7 @@ class LivePath:
         placed = [self.place(request.voice) for request in requests]
         yield "placing"
         samples = self.lanes.upload(np.stack([request.samples for request in requests]))
-        content = self._content(samples, placed[0], requests[0])
+        content = yield from self._content(samples, placed[0], requests[0])
         yield "content"
         raw_hz, f0_hz = self._pitch(samples, requests)
         yield "pitch"
@@ -74,11 +75,15 @@ class LivePath:
                 yield download
         return _in_order(requests, downloads)
 
-    def _content(self, samples: Tensor, placed: Converter, request: LiveRequest) -> Tensor:
+    def _content(self, samples: Tensor, placed: Converter, request: LiveRequest) -> Generator[Stage, None, Tensor]:
+        """On the CPU in small pieces, elsewhere in one."""
         encoder, version = placed.encoder, request.voice.config.version
+        if samples.device.type == "cpu":
+            return (yield from named("content", content_steps(encoder, samples, version)))
         with self.lanes.on(CONTENT):
-            key = ("content", version)
-            return self.lanes.call(encoder, key, lambda x: content_frames(encoder, x, version), [samples])
+            return self.lanes.call(
+                encoder, ("content", version), lambda x: finish(content_steps(encoder, x, version)), [samples]
+            )
 
     def _pitch(self, samples: Tensor, requests: Sequence[LiveRequest]) -> tuple[Tensor | None, Tensor | None]:
         """f0 as estimated and as it is to be heard, `[B, P]`; None for voices without f0."""

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from anivoice.errors import InvalidModelFile
 from anivoice.models.hubert_features import FeatureExtractor
+from anivoice.models.steps import Steps, finish
 from anivoice.models.voice_config import Version
 
 # The encoder layer whose output v1 voices were trained on (SPEC 4).
@@ -145,9 +146,15 @@ class Encoder(nn.Module):
 
     def forward(self, x: torch.Tensor, num_layers: int) -> torch.Tensor:
         """[B, N, H] -> [B, N, H], the output of the first `num_layers` layers (0: the input of the first)."""
+        return finish(self.steps(x, num_layers))
+
+    def steps(self, x: torch.Tensor, num_layers: int) -> Steps[torch.Tensor]:
+        """`forward` with a pause after every layer."""
         x = self.layer_norm(x + self.pos_conv_embed(x))
+        yield
         for layer in self.layers[:num_layers]:
             x = layer(x)
+            yield
         return x
 
 
@@ -171,9 +178,11 @@ class HubertModel(nn.Module):
 
         At least 400 samples.
         """
-        projected = self.feature_projection(self.feature_extractor(samples))
-        hidden: torch.Tensor = self.encoder(projected, num_layers)
-        return hidden
+        return finish(self._layer_steps(samples, num_layers))
+
+    def _layer_steps(self, samples: torch.Tensor, num_layers: int) -> Steps[torch.Tensor]:
+        features = yield from self.feature_extractor.steps(samples)
+        return (yield from self.encoder.steps(self.feature_projection(features), num_layers))
 
     def forward(self, samples: torch.Tensor, version: Version) -> torch.Tensor:
         """Content features of mono audio at 16 kHz: [B, T] -> [B, N, F], N = `num_frames(T)`.
@@ -182,12 +191,16 @@ class HubertModel(nn.Module):
         v2: the last layer (F 768). Too few samples for a frame give N = 0. Raises InvalidModelFile if the encoder
         cannot serve `version` (SPEC 4).
         """
+        return finish(self.steps(samples, version))
+
+    def steps(self, samples: torch.Tensor, version: Version) -> Steps[torch.Tensor]:
+        """`forward` with pauses, so that a long window holds nobody up."""
         feature_size = self.config.feature_size(version)
         if self.num_frames(samples.shape[1]) == 0:
             return samples.new_zeros(samples.shape[0], 0, feature_size)
         if version == "v2" or self.final_proj is None:
-            return self.encode_layers(samples, self.config.num_layers)
-        projected: torch.Tensor = self.final_proj(self.encode_layers(samples, V1_LAYER))
+            return (yield from self._layer_steps(samples, self.config.num_layers))
+        projected: torch.Tensor = self.final_proj((yield from self._layer_steps(samples, V1_LAYER)))
         return projected
 
 

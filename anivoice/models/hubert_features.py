@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from anivoice.models.steps import Steps, finish
+
 # Frames the CPU computes at once: enough to fill its cores, few enough for the activations to stay in its caches.
 CPU_CHUNK_FRAMES = 64
 
@@ -58,14 +60,21 @@ class FeatureExtractor(nn.Module):
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """[B, T] -> [B, C, N]. At least one frame's samples."""
+        return finish(self.steps(samples))
+
+    def steps(self, samples: torch.Tensor) -> Steps[torch.Tensor]:
+        """`forward` with pauses: on the CPU after every chunk."""
         if samples.device.type == "cpu":
-            return torch.cat([self._forward_chunked(item) for item in samples])
+            items = []
+            for item in samples:
+                items.append((yield from self._chunked_steps(item)))
+            return torch.cat(items)
         x = samples[:, None]
         for layer in self.conv_layers:
             x = layer(x)
         return x
 
-    def _forward_chunked(self, samples: torch.Tensor) -> torch.Tensor:
+    def _chunked_steps(self, samples: torch.Tensor) -> Steps[torch.Tensor]:
         """[T] -> [1, C, N], the same numbers up to rounding, chunk by chunk: 1.3 times faster on a CPU."""
         first, *others = self.conv_layers
         weight, bias = cast(ConvLayer, first).fold_norm(samples)
@@ -78,6 +87,7 @@ class FeatureExtractor(nn.Module):
             for layer in others:
                 x = layer(x)
             chunks.append(x)
+            yield
         return torch.cat(chunks, dim=2)
 
 

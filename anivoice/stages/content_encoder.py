@@ -7,6 +7,7 @@ from torch import Tensor
 
 from anivoice.models.checkpoints.content_file import load_content_encoder_state
 from anivoice.models.hubert import HubertModel, build_hubert
+from anivoice.models.steps import Steps, finish
 from anivoice.models.voice_config import Version
 
 
@@ -25,5 +26,8 @@ class ContentEncoder:
 
     def encode(self, samples: Tensor, version: Version) -> Tensor:
         """`[B, T]` float32 at 16 kHz -> `[B, N, F]` with N = (T - 400) // 320 + 1 and F = 256 (v1) or 768 (v2)."""
-        features: Tensor = self.model(samples.to(self.device, self.dtype), version)
-        return features
+        return finish(self.steps(samples, version))
+
+    def steps(self, samples: Tensor, version: Version) -> Steps[Tensor]:
+        """`encode` with pauses."""
+        return self.model.steps(samples.to(self.device, self.dtype), version)

@@ -5,10 +5,12 @@ Shape letters: L samples at 16 kHz, N content frames of 20 ms, P frames of 10 ms
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from anivoice.models.steps import Steps
 from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.options import ConversionOptions
 from anivoice.stages.retrieval import Retriever, protect_unvoiced, repeat_frames
@@ -28,6 +30,20 @@ class Window:
     num_frames: int
 
 
+T = TypeVar("T")
+
+
+def named(stage: str, steps: Steps[T]) -> Generator[str, None, T]:
+    """`steps` with the stage's name at each pause."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        yield stage
+
+
 class Converter:
     """The stages of one voice on one device. It holds no state of any stream."""
 
@@ -38,7 +54,8 @@ class Converter:
 
     def steps(self, window: Window, options: ConversionOptions) -> Generator[str, None, Tensor]:
         """Yields the stage's name after each piece of work; returns the wanted frames' waveform `[num_frames * S]`."""
-        content = self.encoder.encode(window.samples.unsqueeze(0), self.synthesizer.config.version)[0]
+        encoding = self.encoder.steps(window.samples.unsqueeze(0), self.synthesizer.config.version)
+        content = (yield from named("content", encoding))[0]
         yield "content"
         f0_hz = window.excitation.f0_hz
         num_frames = min(len(window.samples) // FRAME_SAMPLES, 2 * len(content))

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anivoice.models.sine_source import phase_after
+from anivoice.models.steps import Steps, finish
 from anivoice.models.vits import flow_first_frame
 from anivoice.models.voice_config import Version
 from anivoice.stages.content_encoder import ContentEncoder
@@ -27,9 +28,9 @@ LEFT_HALO_FRAMES = 4
 """Decoded before the wanted part and thrown away. The crossfade hides what a shorter halo than the decoder's spoils."""
 
 
-def content_frames(encoder: ContentEncoder, samples: Tensor, version: Version) -> Tensor:
+def content_steps(encoder: ContentEncoder, samples: Tensor, version: Version) -> Steps[Tensor]:
     """`[B, L]` -> `[B, L // 320, F]`. The encoder gives one frame less: the last one is repeated (SPEC 11.4)."""
-    content = encoder.encode(samples, version)
+    content = yield from encoder.steps(samples, version)
     return torch.cat([content, content[:, -1:]], dim=1)
 
 
@@ -138,13 +139,7 @@ class LiveSynthesis:
 
     def at_once(self, x: SynthesisInput) -> Tensor:
         """The same without pauses."""
-        steps = self.steps(x)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                result: Tensor = end.value
-                return result
+        return finish(self.steps(x))
 
     def _coarse(self, x: SynthesisInput) -> Tensor | None:
         """The network is told the pitch that it makes, before resampling shifts pitch and formants together."""

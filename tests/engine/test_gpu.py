@@ -137,7 +137,7 @@ def test_content_and_pitch_overlap_the_synthesizer_of_the_batch_before(voice: Vo
             torch.cuda.synchronize()
     finally:
         engine.stop()
-    events = sorted((e.start_ns(), e.start_ns() + e.duration_ns(), e.resource_id()) for e in kernels(profile))
+    events = sorted((e.start_ns(), e.start_ns() + e.duration_ns(), e.device_resource_id()) for e in kernels(profile))
     overlapping = [a for a, b in pairwise(events) if b[0] < a[1] and a[2] != b[2]]
     assert len({stream for _, _, stream in events}) >= 3
     assert overlapping
