@@ -94,7 +94,6 @@ async def test_what_is_too_late_is_silence(serve_fake, fake, connect, held, unti
     for _ in range(2):
         await socket.send_bytes(pcm(tone(0.2)))
         audio = await flush(socket)
-    print([(o, blocks_of(client, o)) for o in ("converted", "passed", "dropped", "late", "failed")])
     assert height(audio) == pytest.approx(0.25, rel=0.1)
 
 
@@ -111,7 +110,6 @@ async def test_what_fails_is_silence_and_told_once(serve_fake, fake, connect, er
     await socket.send_json({"flush": True})
     audio, texts = await receive_until(socket, "flushed")
     assert len(audio) == len(sent)
-    print([(o, blocks_of(client, o)) for o in ("converted", "passed", "dropped", "late", "failed")])
     assert height(audio) == 0
     assert len([text for text in texts if "error" in text]) == 1
     fake.runner.error = None
