@@ -251,3 +251,15 @@ async def test_parameters_change_on_the_way(serve_fake, fake, connect):
     assert pitches[1] == 0
     assert pitches[-1] == 7
     assert pitches[1:] == sorted(pitches[1:])
+
+
+@pytest.mark.parametrize("name", ["alice", "whisper"])
+async def test_real_networks(serve_real, connect, name):
+    client = await serve_real()
+    socket = await connect(client, model_name=name, events=True, seed=3, context_ms=200)
+    await socket.send_bytes(pcm(tone(0.5)))
+    await socket.send_json({"flush": True})
+    audio, texts = await receive_until(socket, "flushed")
+    assert len(audio) == len(pcm(tone(0.5)))
+    assert np.abs(np.frombuffer(audio, "<i2")).max() > 0
+    assert not any("error" in text for text in texts)
