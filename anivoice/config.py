@@ -49,7 +49,7 @@ class Settings(BaseSettings):
         description="CPU threads of the networks; default: one per core this process may use, at most 8.",
     )
     max_live_batch: int | None = Field(
-        None, ge=1, le=256, description="Streams computed together at most; default: 32 on CUDA, else one per thread."
+        None, ge=1, le=256, description="Streams computed together at most; default: 32 on CUDA, else 1."
     )
     cuda_graphs: bool = Field(True, description="Record the networks' work on CUDA devices and replay it.")
     max_upload_mb: int = Field(512, ge=1, description="Largest upload in MiB.")

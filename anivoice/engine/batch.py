@@ -7,7 +7,7 @@ import itertools
 import threading
 from collections.abc import Hashable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -132,10 +132,17 @@ class LiveResult:
 @dataclass(frozen=True)
 class WarmLiveRequest:
     """Everything that requests like `window` need on the device, made before the first of them comes, for each size of
-    a batch. Then `window` is computed once for the engine to know what it costs, and its result is the result.
+    a batch. Then a window is computed once for the engine to know what it costs, and its result is the result.
     """
 
     window: LiveRequest
+
+    @property
+    def steady(self) -> LiveRequest:
+        """`window` as it is in the middle of a stream, where f0 is known but for a block and the look-ahead."""
+        shape = self.window.shape
+        num_unknown = shape.advance_frames + shape.lookahead_frames + 1
+        return replace(self.window, window_frame=0, num_known_frames=max(shape.window_frames - num_unknown, 0))
 
 
 Request = PitchRequest | SegmentRequest | WarmRequest | LiveRequest | WarmLiveRequest

@@ -176,7 +176,7 @@ class Engine:
         work = batch.works[0]
         if not isinstance(work.request, WarmLiveRequest):
             return False
-        work.request = work.request.window
+        work.request = work.request.steady
         batch.steps, batch.compute_s = None, 0.0
         return True
 

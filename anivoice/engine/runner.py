@@ -73,7 +73,7 @@ class TorchRunner:
             case LiveRequest():
                 return self._one_live_steps(request)
             case WarmLiveRequest():
-                return self._warm_live_steps(request.window)
+                return self._warm_live_steps(request.steady)
             case PitchRequest():
                 return self._pitch_steps(request)
             case SegmentRequest():

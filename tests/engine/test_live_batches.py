@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from anivoice.engine.batch import Job, LiveRequest, LiveResult, PitchRequest, Request, Stage
+from anivoice.engine.batch import Job, LiveRequest, LiveResult, PitchRequest, Request, Stage, WarmLiveRequest
 from anivoice.engine.engine import Engine
 from anivoice.errors import AnivoiceError, Cancelled, InvalidParameter, Unavailable
 from anivoice.stages.options import ConversionOptions
@@ -53,6 +53,10 @@ class LiveRunner:
         self.go.wait(5)
 
     def steps(self, one: Request) -> Generator[Stage, None, object]:
+        if isinstance(one, WarmLiveRequest):
+            self.batches.append(["warm"])
+            yield "placing"
+            return None
         if isinstance(one, PitchRequest):
             self.batches.append(["file"])
             yield "pitch"
@@ -193,3 +197,19 @@ def test_the_engine_learns_what_a_block_costs(make_engine: Callable[[LiveRunner]
     cost_s, p99_s = engine.admission.cost_s(key), engine.admission.p99_s(key)
     assert cost_s is not None
     assert p99_s == pytest.approx(2 * cost_s)
+
+
+def test_warming_a_live_window_measures_it(make_engine: Callable[[LiveRunner], Engine]) -> None:
+    runner = LiveRunner()
+    engine = make_engine(runner)
+    runner.go.set()
+    warm = WarmLiveRequest(request("w"))
+    assert isinstance(engine.submit(warm, Job()).result(5), LiveResult)
+    engine.stop()
+    assert runner.batches == [["warm"], ["w"]]
+    assert engine.admission.cost_s(warm.window.load_key) is not None
+
+
+def test_a_warm_up_is_of_the_middle_of_a_stream() -> None:
+    steady = WarmLiveRequest(replace(request("w"), window_frame=-18)).steady
+    assert (steady.window_frame, steady.num_known_frames) == (0, 20 - 2 - 0 - 1)
