@@ -10,6 +10,7 @@ from conformance import stated, stated_range
 from scipy.signal import butter
 
 from anivoice.audio.envelope import VolumeEnvelope, frame_rms, live_gain
+from anivoice.audio.files import to_int16
 from anivoice.audio.segmentation import (
     HIGH_PASS_HZ,
     HIGH_PASS_ORDER,
@@ -102,3 +103,9 @@ def test_conformance_live_envelope(conformance_dir: Path) -> None:
         got = made * live_gain(heard, made, hop, float(name.removeprefix("rate")))
         step = int(stated(side["expected"][name]["meaning"], "every "))
         np.testing.assert_allclose(got[::step], arrays[name], **side["tolerance"])
+
+
+def test_int16_is_truncated_towards_zero_and_clipped() -> None:
+    """SPEC 10, step 8. The limit of the whole pipelines, some int16 steps, would not tell it from rounding."""
+    steps = np.array([0.9, -0.9, 1.5, -1.5, 2.99, -2.99, 32767.6, 40000, -40000], np.float32)
+    assert to_int16(steps / np.float32(32768)).tolist() == [0, 0, 1, -1, 2, -2, 32767, 32767, -32768]
