@@ -23,7 +23,7 @@ OWN_VECTORS = Path(__file__).parent / "data" / "conformance"
 def vectors_dir() -> Path:
     """The vectors for tests of conformance: our own, or a directory of the same form, ANIVOICE_CONFORMANCE_DIR."""
     override = os.environ.get("ANIVOICE_CONFORMANCE_DIR")
-    return Path(override) if override else OWN_VECTORS
+    return Path(override).resolve() if override else OWN_VECTORS
 
 
 def stated(text: str, before: str) -> float:
