@@ -5,6 +5,7 @@ Shape letters: C channels, L rows of the tile, R segments that are worked on sid
 
 from collections.abc import Iterator
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -41,7 +42,9 @@ class ResidualRows:
 
     def sum(self) -> Tensor:
         """Sum over the blocks, `[L, C]`. Rows near false ends are wrong, up to the stage's halo."""
-        return self.total.inner.transpose(0, 1).reshape(-1, self.layout.channels)[: self.layout.num_samples]
+        # Always a copy: the caller still holds it when the next tile is computed in the same memory.
+        by_segment = self.total.inner.transpose(0, 1).clone(memory_format=torch.contiguous_format)
+        return by_segment.view(-1, self.layout.channels)[: self.layout.num_samples]
 
     def _add_group(self, group: list[RowConv], x: Rows) -> None:
         """Adds to `x` what a group of convolutions makes of it."""
