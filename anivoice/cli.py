@@ -7,15 +7,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
 
 from anivoice import __version__
-from anivoice.cli_options import add_conversion_options, add_device_options, add_load_options, add_stream_options
-
-if TYPE_CHECKING:
-    from anivoice.config import Settings
-
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+from anivoice.cli_bench import add_bench
+from anivoice.cli_options import (
+    Commands,
+    add_conversion_options,
+    add_device_options,
+    add_live_engine_options,
+    add_stream_options,
+    settings_of,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_stream(commands)
     _add_voices(commands)
     _add_fetch(commands)
-    _add_bench(commands)
+    add_bench(commands)
     _add_doctor(commands)
     return parser
 
@@ -63,6 +65,7 @@ def _add_serve(commands: Commands) -> None:
     parser.add_argument("--api-key", help="demand this key as a bearer token")
     parser.add_argument("--allowed-origins", help="web origins whose pages may call the server, comma-separated")
     add_device_options(parser)
+    add_live_engine_options(parser)
     parser.add_argument("--max-upload-mb", help="largest upload in MiB (512)")
     parser.add_argument("--max-audio-seconds", help="longest recording that is converted (14400)")
     parser.add_argument("--max-concurrent-conversions", help="file conversions at once (4)")
@@ -136,52 +139,6 @@ def _add_fetch(commands: Commands) -> None:
     parser.set_defaults(run=_fetch)
 
 
-def _add_bench(commands: Commands) -> None:
-    parser = commands.add_parser("bench", help="measure speed")
-    benchmarks = parser.add_subparsers(metavar="BENCHMARK", required=True)
-    convert = benchmarks.add_parser(
-        "convert",
-        help="file conversion through full-size networks with random weights",
-        description="Times every stage of a file conversion, and the straightforward eager form beside it.",
-    )
-    convert.add_argument("--synthetic", default="v2-48k", help="v1-32k, v1-40k, v1-48k, v2-32k, v2-40k or v2-48k")
-    convert.add_argument("--seconds", type=float, default=10.0, help="length of the audio (10)")
-    convert.add_argument("--pitch-extraction-algo", default="rmvpe", help="pitch method (rmvpe, random weights)")
-    convert.add_argument("--repeat", type=int, default=3, help="pairs of runs; medians are shown (3)")
-    convert.add_argument("--no-baseline", action="store_true", help="do not time the straightforward form")
-    convert.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, - for standard output")
-    add_device_options(convert, weights=False)
-    convert.set_defaults(run=_bench_convert)
-    _add_bench_live(benchmarks)
-    _add_bench_overhead(benchmarks)
-
-
-def _add_bench_live(benchmarks: Commands) -> None:
-    parser = benchmarks.add_parser(
-        "live",
-        help="many live streams through full-size networks with random weights",
-        description="Starts the server and its clients, each session in real time over a socket of its own.",
-    )
-    parser.add_argument("--synthetic", default="v2-48k", help="v1-32k, v1-40k, v1-48k, v2-32k, v2-40k or v2-48k")
-    parser.add_argument("--voices", type=int, default=1, help="voices that the sessions share (1)")
-    parser.add_argument("--find-capacity", action="store_true", help="search the largest number of sessions that fits")
-    parser.add_argument("--admit-all", action="store_true", help="let sessions in that would not fit, too")
-    parser.add_argument("--pitch-extraction-algo", default="rmvpe", help="pitch method (rmvpe, random weights)")
-    add_load_options(parser, num_sessions=1)
-    add_device_options(parser, weights=False)
-    parser.set_defaults(run=_bench_live)
-
-
-def _add_bench_overhead(benchmarks: Commands) -> None:
-    parser = benchmarks.add_parser(
-        "overhead",
-        help="what the server itself costs: many live streams and an engine that only copies",
-        description="As `bench live`, with an engine that gives back what it gets.",
-    )
-    add_load_options(parser, num_sessions=200)
-    parser.set_defaults(run=_bench_overhead)
-
-
 def _add_doctor(commands: Commands) -> None:
     parser = commands.add_parser("doctor", help="say what is installed, found, missing, slow")
     parser.add_argument("--json", action="store_true", help="machine-readable")
@@ -195,7 +152,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from anivoice.config import configure_process, load_default_parameters
 
     configure_process()
-    settings = _settings(arguments)
+    settings = settings_of(arguments)
     defaults = load_default_parameters()
     from anivoice.server.app import serve
 
@@ -214,7 +171,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     from anivoice.convert_command import convert_paths
 
     return convert_paths(
-        _settings(arguments),
+        settings_of(arguments),
         parameters,
         arguments.input,
         arguments.output,
@@ -229,7 +186,7 @@ def _stream(arguments: argparse.Namespace) -> int:
     from anivoice.config import configure_process, load_default_parameters
 
     configure_process()
-    settings, defaults = _settings(arguments), load_default_parameters()
+    settings, defaults = settings_of(arguments), load_default_parameters()
     from anivoice.stream_command import FILE_DECIDES, stream_file
     from anivoice.stream_settings import StreamParameters
 
@@ -244,57 +201,13 @@ def _stream(arguments: argparse.Namespace) -> int:
 def _voices(arguments: argparse.Namespace) -> int:
     from anivoice.voices_command import show_voices
 
-    return show_voices(_settings(arguments).weights_dir, arguments.json, sys.stdout)
+    return show_voices(settings_of(arguments).weights_dir, arguments.json, sys.stdout)
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
     from anivoice.fetch import run_fetch
 
-    return run_fetch(arguments.names, _settings(arguments).weights_dir, arguments.force, arguments.list, sys.stdout)
-
-
-def _bench_convert(arguments: argparse.Namespace) -> int:
-    from anivoice.config import configure_process
-
-    configure_process()
-    settings = _settings(arguments)
-    from anivoice.bench.convert import run_bench_convert
-
-    return run_bench_convert(
-        settings,
-        arguments.synthetic,
-        arguments.seconds,
-        arguments.pitch_extraction_algo,
-        arguments.repeat,
-        not arguments.no_baseline,
-        arguments.json,
-    )
-
-
-def _bench_live(arguments: argparse.Namespace) -> int:
-    from anivoice.config import configure_process
-
-    configure_process()
-    settings = _settings(arguments)
-    from anivoice.bench.live import run_bench_live
-    from anivoice.bench.load import load_options
-
-    voices = [f"voice-{number}" for number in range(arguments.voices)]
-    options = load_options(arguments, voices, {"pitch_extraction_algo": arguments.pitch_extraction_algo})
-    return run_bench_live(
-        settings, arguments.synthetic, options, arguments.find_capacity, arguments.admit_all, arguments.json
-    )
-
-
-def _bench_overhead(arguments: argparse.Namespace) -> int:
-    from anivoice.config import configure_process
-
-    configure_process()
-    settings = _settings(arguments)
-    from anivoice.bench.load import load_options
-    from anivoice.bench.overhead import VOICE_NAME, run_bench_overhead
-
-    return run_bench_overhead(settings, load_options(arguments, [VOICE_NAME], {}), arguments.json)
+    return run_fetch(arguments.names, settings_of(arguments).weights_dir, arguments.force, arguments.list, sys.stdout)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -302,7 +215,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from anivoice.doctor import run_doctor
 
     configure_process()
-    settings = _settings(arguments)
+    settings = settings_of(arguments)
     return run_doctor(
         settings.weights_dir,
         arguments.json,
@@ -312,10 +225,3 @@ def _doctor(arguments: argparse.Namespace) -> int:
         gpu_index=settings.gpu_index,
         device=settings.device,
     )
-
-
-def _settings(arguments: argparse.Namespace) -> "Settings":
-    """Settings with the options that this command knows."""
-    from anivoice.config import Settings, load_settings
-
-    return load_settings({name: getattr(arguments, name, None) for name in Settings.model_fields})

@@ -2,6 +2,12 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from anivoice.config import Settings
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_device_options(parser: argparse.ArgumentParser, weights: bool = True) -> None:
@@ -12,6 +18,12 @@ def add_device_options(parser: argparse.ArgumentParser, weights: bool = True) ->
     parser.add_argument("--gpu-index", help="which GPU, when there are several")
     parser.add_argument("--precision", help="auto, fp16 or fp32 (auto: fp16 on CUDA)")
     parser.add_argument("--threads", help="CPU threads of the networks")
+
+
+def add_live_engine_options(parser: argparse.ArgumentParser) -> None:
+    """How live streams share the device."""
+    parser.add_argument("--max-live-batch", help="streams computed together at most (32 on CUDA, else 1)")
+    parser.add_argument("--cuda-graphs", help="record the networks' work on CUDA devices and replay it (true)")
 
 
 def add_conversion_options(parser: argparse.ArgumentParser) -> None:
@@ -56,3 +68,10 @@ def add_load_options(parser: argparse.ArgumentParser, num_sessions: int) -> None
     parser.add_argument("--mode", help="live or reliable (live)")
     add_geometry_options(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, - for standard output")
+
+
+def settings_of(arguments: argparse.Namespace) -> "Settings":
+    """Settings with the options that this command knows."""
+    from anivoice.config import Settings, load_settings
+
+    return load_settings({name: getattr(arguments, name, None) for name in Settings.model_fields})

@@ -270,9 +270,12 @@ class VoiceCache:
         with self._lock:
             loading = self._loading.setdefault(name, threading.Lock())
         with loading:
-            voice = self._loaded(files)
-            if with_index and voice.index is None:
-                voice.index = _index_for_use(files, voice.config)
+            try:
+                voice = self._loaded(files)
+                if with_index and voice.index is None:
+                    voice.index = _index_for_use(files, voice.config)
+            except FileNotFoundError as error:
+                raise NotFound(f"model_name: a file of voice {name!r} has just been removed; try again") from error
             with self._lock:
                 self._voices[name] = voice
                 self._voices.move_to_end(name)

@@ -2,13 +2,18 @@
 
 import json
 import os
+import re
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from anivoice.models.checkpoints.content_file import load_content_encoder_state
 from anivoice.models.checkpoints.index_file import read_index_file
 from anivoice.models.checkpoints.voice_file import load_voice_file
 from anivoice.models.hubert import build_hubert
 from anivoice.models.vits import build_synthesizer
+from anivoice.stages.retrieval import Retriever
 from anivoice.voices import SharedEncoder, Voice, VoiceFiles
 
 OWN_VECTORS = Path(__file__).parent / "data" / "conformance"
@@ -18,7 +23,20 @@ OWN_VECTORS = Path(__file__).parent / "data" / "conformance"
 def vectors_dir() -> Path:
     """The vectors for tests of conformance: our own, or a directory of the same form, ANIVOICE_CONFORMANCE_DIR."""
     override = os.environ.get("ANIVOICE_CONFORMANCE_DIR")
-    return Path(override) if override else OWN_VECTORS
+    return Path(override).resolve() if override else OWN_VECTORS
+
+
+def stated(text: str, before: str) -> float:
+    """The number that a text of a side file states right after the words `before`."""
+    found = re.search(re.escape(before) + r"([+-]?\d[\d.]*(?:e-?\d+)?)", text)
+    assert found, f"no number follows {before!r} in: {text}"
+    return float(found[1])
+
+
+def stated_range(text: str) -> slice:
+    """The samples that a text of a side file names, as `samples A:B` or `samples A..B`; all where it names none."""
+    found = re.search(r"samples (\d+)(?::|\.\.)(\d+)", text)
+    return slice(int(found[1]), int(found[2])) if found else slice(None)
 
 
 def cases_with_settings(kind: str) -> list[str]:
@@ -36,3 +54,15 @@ def load_voice(folder: Path, settings: dict, h768_dir: Path) -> Voice:
     index = read_index_file(folder / "retrieval" / settings["index"]) if settings["index"] else None
     model = build_synthesizer(checkpoint.config, checkpoint.state)
     return Voice(VoiceFiles(path.stem, path, None, None), (), checkpoint.config, "zero", model, encoder, index)
+
+
+def blend_like_realtime(retriever: Retriever, content: Tensor, skip_head: int, index_rate: float) -> Tensor:
+    """Features of a block as the reference's realtime engine makes them: the last frame doubled, retrieval from the
+    frame of `skip_head` on, and none at all if any of those frames lacks a neighbour (SPEC 7, 11.4).
+    """
+    content = torch.cat([content, content[-1:]])
+    first = skip_head // 2
+    _, ids = retriever.search(content[first:])
+    if (ids >= 0).all():
+        content[first:] = retriever.blend(content[first:], index_rate)
+    return content

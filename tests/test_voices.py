@@ -215,3 +215,12 @@ def test_an_encoders_name_leads_nowhere_else(weights: Path, name: str) -> None:
     (weights / "alice.json").write_text(json.dumps({"embedder_model": name}))
     with pytest.raises(MissingAsset, match="content encoder"):
         VoiceCache(VoiceLibrary(weights), 2**30).acquire("alice", False)
+
+
+def test_a_voice_removed_in_the_middle_of_loading_is_not_found(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = VoiceLibrary(weights)
+    files = library.find("alice")
+    monkeypatch.setattr(library, "find", lambda name: files)
+    files.path.unlink()
+    with pytest.raises(NotFound, match="removed"):
+        VoiceCache(library, 2**30).acquire("alice", False)

@@ -38,13 +38,13 @@ NARROW_COST = 20
 class Tuning(NamedTuple):
     """What decides the speed, not the result. The values were measured on two cores of a Zen 4.
 
-    `segment_rows`: rows of a segment in a full tile; 630 is a whole number of frames for every scheme at the usual
+    `segment_rows`: rows of a segment in a full tile; 720 is a whole number of frames for every scheme at the usual
     kernels (3, 7, 11) and dilations (1, 3, 5). `segments_width`: channels x segments at which the matrix products are
     wide enough. `min_direct_products`: convolutions with fewer taps x channels are computed directly.
     """
 
-    segment_rows: int = 630
-    segments_width: int = 512
+    segment_rows: int = 720
+    segments_width: int = 1024
     min_direct_products: int = MIN_DIRECT_PRODUCTS
 
 
@@ -194,9 +194,8 @@ class _StageOfSignal:
         if self.residual is None or self.residual.layout.num_samples != len(y):
             self.residual = ResidualRows(stage.blocks, stage.layout(len(y)), self.scratch)
         self.residual.load(y)
-        for i in range(len(stage.blocks)):
+        for _ in self.residual.steps():
             yield y[:0]
-            self.residual.add(i)
         yield self.residual.sum()[lo - a : hi - a]
 
 

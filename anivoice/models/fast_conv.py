@@ -8,11 +8,12 @@ values at `N` points: evaluate both factors, multiply value by value, interpolat
 
 and with many channels the product in the middle becomes `M` matrix products `[frames, C] @ [C, C]`, in place of `k`
 per output sample. The direct form needs `k` multiplications per output, channel pair by channel pair, this one `M / S`:
-8/6 instead of 3, 26/14 instead of 7, 38/18 instead of 11. The two outer products cost `M * N / S + M` per channel.
+8/6 instead of 3, 21/12 instead of 7, 27/12 instead of 11. The two outer products cost `M * N / S + M` per channel.
 
-The points are 0, infinity, +-1, +-1/2, +-2 and conjugate pairs on the unit circle. A real point costs one real product;
-a pair costs three (Gauss: (a + ib)(c + id) from c(a + b), a(d - c), b(c + d)). Points this close to the unit circle
-keep the rounding error at 2-4 times that of the direct form (3e-7 to 7e-7 of the output's level for k = 3, 7, 11).
+The points are 0, infinity, +-1, a few more real ones and conjugate pairs on the unit circle. A real point costs one
+real product; a pair costs three (Gauss: (a + ib)(c + id) from c(a + b), a(d - c), b(c + d)), but it is pairs that keep
+the rounding error low: with the number of real points it grows fast. These points, found by a search, keep it at 3-6
+times that of the direct form (6e-7 to 1e-6 of the output's level for k = 3, 7, 11, a third of it for smooth signals).
 
 Signals are held in time-major rows of `R` segments side by side, `[rows, R, C]`: the sample `row` of all segments lies
 together. A dilation `d` then needs no gather: `d` consecutive rows, read as one, are a row of `d` interleaved signals,
@@ -29,11 +30,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-REAL_POINTS = (1.0, -1.0, 0.5, -0.5, 2.0, -2.0)
-"""Evaluation points beside 0 and infinity. The first is 1: its synthesis column is all ones, which carries the bias."""
+SHORT_KERNEL_SIZE = 3
+"""Up to here 8 real points and no pairs, above 12 and (k - 1) / 2 pairs."""
+
+SHORT_KERNEL_POINTS, LONG_KERNEL_POINTS = (0.5,), (0.45, 0.77)
+"""Real points beside 0, infinity and +-1: each of these stands for +-p and +-1/p."""
 
 BIAS_ROW = 1
-"""Row of the product that belongs to the point 1."""
+"""Row of the product that belongs to the point 1: its synthesis column is all ones, which carries the bias."""
 
 MIN_DIRECT_PRODUCTS = 190
 """Below this number of taps x channels the outer products cost more than they save (measured: 3 x 64 and 7 x 32 gain,
@@ -51,16 +55,15 @@ class Scheme(NamedTuple):
     synthesis: Tensor
 
 
-def toom_cook_scheme(kernel_size: int, num_pairs: int) -> Scheme:
-    """Matrices for `kernel_size` taps from 8 real points and `num_pairs` conjugate pairs: N = 8 + 2 * num_pairs."""
-    angles = np.pi * np.arange(1, num_pairs + 1) / (num_pairs + 1)
-    reals = [0.0, *REAL_POINTS]
+def toom_cook_scheme(kernel_size: int) -> Scheme:
+    """Matrices for `kernel_size` taps, an odd number: frames of 8 samples up to 3 taps, above of 12 outputs."""
+    reals, angles = _points(kernel_size)
     points = np.array([*reals, *np.exp(1j * angles), *np.exp(-1j * angles)])
     N = len(points) + 1
     interpolation = np.linalg.inv(_values_at(points, N)).T
     taps, outputs = _values_at(points, kernel_size), _values_at(points, N - kernel_size + 1)
     real = [*range(len(reals)), N - 1]
-    pairs = range(len(reals), len(reals) + num_pairs)
+    pairs = range(len(reals), len(reals) + len(angles))
     c, d = taps[pairs].real, taps[pairs].imag
     a, b = interpolation[pairs].real, interpolation[pairs].imag
     u, v = outputs[pairs].real, outputs[pairs].imag
@@ -70,6 +73,16 @@ def toom_cook_scheme(kernel_size: int, num_pairs: int) -> Scheme:
     in_level, out_level = (np.sqrt((m**2).mean(1, keepdims=True)) for m in (analysis, synthesis))
     matrices = (weights * in_level * out_level, analysis / in_level, (synthesis / out_level).T)
     return Scheme(*(torch.from_numpy(np.ascontiguousarray(m)) for m in matrices))
+
+
+def _points(kernel_size: int) -> tuple[list[float], np.ndarray]:
+    """The finite real points, 0 and 1 first, and the angles of the pairs' upper halves on the unit circle."""
+    is_short = kernel_size <= SHORT_KERNEL_SIZE
+    inner = SHORT_KERNEL_POINTS if is_short else LONG_KERNEL_POINTS
+    reals = [0.0, 1.0, -1.0, *(sign * q for p in inner for q in (p, 1 / p) for sign in (1, -1))]
+    num_pairs = 0 if is_short else (kernel_size - 1) // 2
+    # Equal angles but for the outermost: those would lie too near to +-1.
+    return reals, np.pi * np.arange(2, num_pairs + 2) / (num_pairs + 3)
 
 
 def _values_at(points: np.ndarray, num_coefficients: int) -> np.ndarray:
@@ -172,7 +185,7 @@ class ToomCookConv:
 
     def __init__(self, conv: nn.Conv1d) -> None:
         k, d = conv.kernel_size[0], conv.dilation[0]
-        scheme = toom_cook_scheme(k, 0 if k <= 3 else k - 1)
+        scheme = toom_cook_scheme(k)
         self.reach, self.dilation = (k - 1) // 2 * d, d
         self.num_outputs, self.num_products = scheme.synthesis.shape
         self.frame_rows = self.num_outputs * d

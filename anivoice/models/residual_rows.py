@@ -3,6 +3,9 @@
 Shape letters: C channels, L rows of the tile, R segments that are worked on side by side.
 """
 
+from collections.abc import Iterator
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,7 +17,7 @@ Block = list[list[RowConv]]
 
 
 class ResidualRows:
-    """The residual blocks of a stage on tiles of one length: `load`, `add` each block, `sum`."""
+    """The residual blocks of a stage on tiles of one length: `load`, all `steps`, `sum`."""
 
     def __init__(self, blocks: list[Block], layout: RowLayout, scratch: Scratch) -> None:
         self.blocks, self.layout, self.scratch = blocks, layout, scratch
@@ -26,28 +29,32 @@ class ResidualRows:
         x = F.pad(x, (0, 0, 0, self.layout.num_rows * R - L))
         self.input.inner.copy_(x.view(R, -1, C).transpose(0, 1))
 
-    def add(self, i: int) -> None:
-        """Adds block `i` to the sum."""
-        out = self.x if i else self.total
-        out.inner.copy_(self.input.inner)
-        self._apply(self.blocks[i], out)
-        if i:
-            self.total.inner.add_(out.inner)
+    def steps(self) -> Iterator[None]:
+        """Sums up the blocks; a pause before each group of convolutions."""
+        for i, block in enumerate(self.blocks):
+            out = self.x if i else self.total
+            out.inner.copy_(self.input.inner)
+            for group in block:
+                yield
+                self._add_group(group, out)
+            if i:
+                self.total.inner.add_(out.inner)
 
     def sum(self) -> Tensor:
         """Sum over the blocks, `[L, C]`. Rows near false ends are wrong, up to the stage's halo."""
-        return self.total.inner.transpose(0, 1).reshape(-1, self.layout.channels)[: self.layout.num_samples]
+        # Always a copy: the caller still holds it when the next tile is computed in the same memory.
+        by_segment = self.total.inner.transpose(0, 1).clone(memory_format=torch.contiguous_format)
+        return by_segment.view(-1, self.layout.channels)[: self.layout.num_samples]
 
-    def _apply(self, block: Block, x: Rows) -> None:
-        """One residual block in place."""
-        for group in block:
-            y = x
-            for conv in group[:-1]:
-                y.surround()
-                conv(y, self.hidden, SLOPE, self.scratch, add=False)
-                y = self.hidden
+    def _add_group(self, group: list[RowConv], x: Rows) -> None:
+        """Adds to `x` what a group of convolutions makes of it."""
+        y = x
+        for conv in group[:-1]:
             y.surround()
-            group[-1](y, x, SLOPE, self.scratch, add=True)
+            conv(y, self.hidden, SLOPE, self.scratch, add=False)
+            y = self.hidden
+        y.surround()
+        group[-1](y, x, SLOPE, self.scratch, add=True)
 
 
 def groups_of(block: nn.Module, min_direct_products: int) -> Block:

@@ -1,6 +1,7 @@
 """What every request passes: counting and logging, errors as JSON, who may call. From the outside in."""
 
 import asyncio
+import errno
 import logging
 import math
 import secrets
@@ -125,6 +126,9 @@ def _error_response(request: web.Request, error: Exception) -> web.StreamRespons
         return _json_error(error.status, _sentence(request, error), kept)
     if isinstance(error, ConnectionError):
         raise error
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        logger.error("request %s: the disk of temporary files is full", request[REQUEST_ID])
+        return _json_error(503, "the server's disk of temporary files is full; try again later", {"Retry-After": "60"})
     logger.error("request %s failed", request[REQUEST_ID], exc_info=error)
     return _json_error(500, f"internal error; see the server's log, request {request[REQUEST_ID]}", {})
 

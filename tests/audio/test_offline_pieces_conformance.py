@@ -6,9 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from conformance import stated, stated_range
+from scipy.signal import butter
 
 from anivoice.audio.envelope import VolumeEnvelope, frame_rms, live_gain
-from anivoice.audio.segmentation import Profile, find_cuts, high_pass, high_pass_chunks
+from anivoice.audio.files import to_int16
+from anivoice.audio.segmentation import (
+    HIGH_PASS_HZ,
+    HIGH_PASS_ORDER,
+    SAMPLE_RATE_HZ,
+    Profile,
+    find_cuts,
+    high_pass,
+    high_pass_chunks,
+)
 
 Arrays = dict[str, np.ndarray]
 
@@ -20,22 +31,22 @@ def load(folder: Path, name: str) -> tuple[dict, Arrays]:
 
 def described(folder: Path, meaning: str) -> np.ndarray:
     """The audio that a side file describes: `... of samples A:B of the long file ...`."""
-    words = meaning.replace(",", " ").split()
-    name = "long" if "long" in words else "short"
+    name = "long" if "long" in meaning else "short"
     samples, _ = soundfile.read(folder / "audio" / f"speech_{name}_16k.wav", dtype="float32")
-    bounds = [word for word in words if word.count(":") == 1 and word.replace(":", "").isdigit()]
-    if bounds:
-        start, stop = map(int, bounds[0].split(":"))
-        samples = samples[start:stop]
-    return samples
+    return samples[stated_range(meaning)]
 
 
 def test_conformance_high_pass(conformance_dir: Path) -> None:
     side, arrays = load(conformance_dir / "pipeline", "pieces")
-    short, _ = soundfile.read(conformance_dir / "audio" / "speech_short_16k.wav", dtype="float32")
-    np.testing.assert_allclose(high_pass(short), arrays["filtered"], **side["tolerance"])
-    long = described(conformance_dir, side["expected"]["filtered_cut"]["meaning"])
-    np.testing.assert_allclose(high_pass(long)[::16], arrays["filtered_cut"], **side["tolerance"])
+    meanings = {name: entry["meaning"] for name, entry in side["expected"].items()}
+    whole = high_pass(described(conformance_dir, meanings["filtered"]))
+    np.testing.assert_allclose(whole, arrays["filtered"], **side["tolerance"])
+    part = high_pass(described(conformance_dir, meanings["filtered_cut"]))
+    step = int(stated(meanings["filtered_cut"], "every "))
+    np.testing.assert_allclose(part[::step], arrays["filtered_cut"], **side["tolerance"])
+    b, a = butter(HIGH_PASS_ORDER, HIGH_PASS_HZ, btype="high", fs=SAMPLE_RATE_HZ)
+    np.testing.assert_allclose(b, arrays["b"], rtol=1e-12)
+    np.testing.assert_allclose(a, arrays["a"], rtol=1e-12)
 
 
 def test_high_pass_in_chunks_is_the_same(conformance_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,9 +60,7 @@ def test_high_pass_in_chunks_is_the_same(conformance_dir: Path, monkeypatch: pyt
 def test_conformance_cuts(conformance_dir: Path) -> None:
     side, arrays = load(conformance_dir / "pipeline", "pieces")
     meaning = side["expected"]["cuts"]["meaning"]
-    seconds = {
-        name: int(meaning.split(f"x_{name}=")[1].split(",")[0].rstrip(")")) for name in ("query", "center", "max")
-    }
+    seconds = {name: int(stated(meaning, f"x_{name}=")) for name in ("query", "center", "max")}
     audio = high_pass(described(conformance_dir, side["expected"]["filtered_cut"]["meaning"]))
     profile = Profile(pad_s=1, query_s=seconds["query"], center_s=seconds["center"], max_s=seconds["max"])
     cuts = find_cuts(audio, profile)
@@ -61,9 +70,14 @@ def test_conformance_cuts(conformance_dir: Path) -> None:
 
 def test_conformance_offline_envelope(conformance_dir: Path) -> None:
     side, arrays = load(conformance_dir / "pipeline", "volume_envelope_offline")
-    heard = arrays["offline/in_16k"] / 256
-    made = (arrays["offline/out_40k"] / 256).astype(np.float32)
-    input_rms, output_rms = frame_rms([heard], 8000), frame_rms(np.array_split(made, 7), 20000)
+    meanings = {name: entry["meaning"] for name, entry in (side["inputs"] | side["expected"]).items()}
+    heard_name, made_name = (
+        next(n for n in side["inputs"] if n.startswith(f"offline/{kind}_")) for kind in ("in", "out")
+    )
+    heard = arrays[heard_name] / stated(meanings[heard_name], "times ")
+    made = (arrays[made_name] / stated(meanings[made_name], "times ")).astype(np.float32)
+    half_second = 500 * int(stated(made_name, "out_"))
+    input_rms, output_rms = frame_rms([heard], 8000), frame_rms(np.array_split(made, 7), half_second)
     np.testing.assert_allclose(input_rms, arrays["offline/rms1"], rtol=1e-5)
     np.testing.assert_allclose(output_rms, arrays["offline/rms2"], rtol=1e-5)
     rates = [name for name in side["expected"] if name.startswith("offline/rate")]
@@ -73,22 +87,25 @@ def test_conformance_offline_envelope(conformance_dir: Path) -> None:
         middle = len(made) // 3
         gain = np.concatenate([envelope.gain(0, middle), envelope.gain(middle, len(made))])
         got = made * gain
-        expected = arrays[name]
-        step = -(-len(made) // len(expected))
-        np.testing.assert_allclose(got[::step], expected, **side["tolerance"])
+        step = int(stated(meanings[name], "every "))
+        np.testing.assert_allclose(got[::step], arrays[name], **side["tolerance"])
 
 
 def test_conformance_live_envelope(conformance_dir: Path) -> None:
     side, arrays = load(conformance_dir / "realtime", "volume_envelope_realtime")
     meaning = side["inputs"]["input_wav"]["meaning"]
-    hop = int(meaning.split("zc ")[1].split(",")[0])
-    extra = int(meaning.split("extra_frame ")[1].rstrip(")"))
-    made = (arrays["infer_wav"] / 512000).astype(np.float32)
-    heard = (arrays["input_wav"] / 512).astype(np.float32)[extra : extra + len(made)]
+    hop, extra = int(stated(meaning, "zc ")), int(stated(meaning, "extra_frame "))
+    made = (arrays["infer_wav"] / stated(side["inputs"]["infer_wav"]["meaning"], "times ")).astype(np.float32)
+    heard = (arrays["input_wav"] / stated(meaning, "times ")).astype(np.float32)[extra : extra + len(made)]
     rates = [name for name in side["expected"] if name.startswith("rate")]
     assert rates
     for name in rates:
         got = made * live_gain(heard, made, hop, float(name.removeprefix("rate")))
-        expected = arrays[name]
-        step = -(-len(made) // len(expected))
-        np.testing.assert_allclose(got[::step], expected, **side["tolerance"])
+        step = int(stated(side["expected"][name]["meaning"], "every "))
+        np.testing.assert_allclose(got[::step], arrays[name], **side["tolerance"])
+
+
+def test_int16_is_truncated_towards_zero_and_clipped() -> None:
+    """SPEC 10, step 8. The limit of the whole pipelines, some int16 steps, would not tell it from rounding."""
+    steps = np.array([0.9, -0.9, 1.5, -1.5, 2.99, -2.99, 32767.6, 40000, -40000], np.float32)
+    assert to_int16(steps / np.float32(32768)).tolist() == [0, 0, 1, -1, 2, -2, 32767, 32767, -32768]

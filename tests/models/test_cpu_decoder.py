@@ -88,6 +88,16 @@ def test_equals_the_plain_decoder(
     torch.testing.assert_close(waveform, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
 
+@pytest.mark.parametrize("segment_rows", [70, 120, 180])
+@torch.inference_mode()
+def test_a_tile_is_not_overwritten_by_the_next_one(segment_rows: int) -> None:
+    config = config_of((2, 2, 2), (7,), has_f0=False, resblock="1")
+    decoder = decoder_of(config, 0)
+    inputs = inputs_of(config, 1, 33)
+    one_segment = Tuning(segment_rows=segment_rows, segments_width=1, min_direct_products=40)
+    torch.testing.assert_close(CpuDecoder(decoder, one_segment)(*inputs), decoder(*inputs), rtol=0, atol=1e-5)
+
+
 @torch.inference_mode()
 def test_tiles_come_one_by_one_and_join_to_the_waveform() -> None:
     config = config_of((10, 4), (3, 7, 11), has_f0=True, resblock="1")

@@ -34,9 +34,9 @@ def signal_of(rows: Rows) -> Tensor:
     return rows.inner.transpose(0, 1).reshape(-1, rows.layout.channels)[: rows.layout.num_samples]
 
 
-@pytest.mark.parametrize(("kernel_size", "num_pairs"), [(3, 0), (5, 4), (7, 6), (11, 10), (13, 12)])
-def test_scheme_is_filtering(kernel_size: int, num_pairs: int) -> None:
-    weights, analysis, synthesis = toom_cook_scheme(kernel_size, num_pairs)
+@pytest.mark.parametrize("kernel_size", [3, 5, 7, 9, 11, 13])
+def test_scheme_is_filtering(kernel_size: int) -> None:
+    weights, analysis, synthesis = toom_cook_scheme(kernel_size)
     generator = torch.Generator().manual_seed(kernel_size)
     frame, taps = (torch.randn(n, generator=generator).double() for n in (analysis.shape[1], kernel_size))
     expected = F.conv1d(frame[None, None], taps[None, None])[0, 0]

@@ -1,6 +1,7 @@
 """Every error status of the design's table: the status, JSON, one sentence that says what would be right."""
 
 import asyncio
+import errno
 import logging
 from collections import OrderedDict
 
@@ -293,3 +294,12 @@ async def test_answer_that_breaks_off_is_not_taken_for_whole(serve_fake, form, s
             await answer.read()
     assert "broke off" in caplog.text
     assert "POST /convert -> 500" in caplog.text
+
+
+async def test_a_full_disk_is_503(fake, serve_fake, form, speech: bytes) -> None:
+    client = await serve_fake()
+    fake.runner.error = OSError(errno.ENOSPC, "No space left on device")
+    answer = await client.post("/convert", data=form(speech))
+    assert answer.status == 503
+    assert answer.headers["Retry-After"]
+    assert "disk" in await error_of(answer)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conformance import stated
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,7 +15,6 @@ from anivoice.stages.pitch.contour import (
     apply_f0_points,
     coarse_pitch,
     interpolate_unvoiced,
-    legacy_dio_contour,
     shift_semitones,
 )
 
@@ -25,7 +25,7 @@ class Vectors:
     def __init__(self, folder: Path, name: str) -> None:
         self.side = json.loads((folder / f"{name}.json").read_text())
         self.arrays = np.load(folder / f"{name}.npz")
-        self.rtol = self.side["tolerance"]["f0"]["rtol"] if isinstance(self.side["tolerance"]["f0"], dict) else 1e-6
+        self.rtol = self.side["tolerance"]["f0"]["rtol"]
 
     def groups(self, ending: str) -> list[str]:
         """The parts before `ending` of all expected arrays that end so."""
@@ -78,21 +78,13 @@ def test_realtime_contours_are_float32(vectors: Vectors) -> None:
 
 
 def test_user_f0_file(vectors: Vectors) -> None:
-    settings = re.search(r"key=([+-]?\d+), x_pad=(\d+)", vectors.side["expected"]["f0file/coarse_legacy"]["meaning"])
-    assert settings
+    meaning = vectors.side["expected"]["f0file/coarse_legacy"]["meaning"]
     points = [(float(seconds), float(hz)) for seconds, hz in vectors.arrays["f0file/points"]]
-    shifted = shift_semitones(vectors.raw("f0file"), float(settings[1]))
-    f0 = apply_f0_points(shifted, points, start_frame=100 * int(settings[2]))
+    shifted = shift_semitones(vectors.raw("f0file"), stated(meaning, "key="))
+    f0 = apply_f0_points(shifted, points, start_frame=100 * int(stated(meaning, "x_pad=")))
     assert_contour(vectors, f0, "f0file/f0_legacy", "f0file/coarse_legacy")
 
 
 def test_coarse_pitch_is_exact(vectors: Vectors) -> None:
     coarse = coarse_pitch(torch.from_numpy(vectors.arrays["quant/f0"]))
     np.testing.assert_array_equal(coarse.numpy(), vectors.arrays["quant/coarse"])
-
-
-def test_legacy_dio_helper(conformance_dir: Path) -> None:
-    arrays = np.load(conformance_dir / "f0" / "f0_estimators.npz")
-    expected = arrays["dio_predictor"]
-    contour = legacy_dio_contour(torch.from_numpy(arrays["dio_raw"]), len(expected))
-    np.testing.assert_allclose(contour.numpy(), expected, rtol=1e-3)

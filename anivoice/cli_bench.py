@@ -1,0 +1,98 @@
+"""The command line of the benchmarks."""
+
+import argparse
+from pathlib import Path
+
+from anivoice.cli_options import Commands, add_device_options, add_live_engine_options, add_load_options, settings_of
+
+
+def add_bench(commands: Commands) -> None:
+    """`anivoice bench convert | live | overhead`."""
+    parser = commands.add_parser("bench", help="measure speed")
+    benchmarks = parser.add_subparsers(metavar="BENCHMARK", required=True)
+    convert = benchmarks.add_parser(
+        "convert",
+        help="file conversion through full-size networks with random weights",
+        description="Times every stage of a file conversion, and the straightforward eager form beside it.",
+    )
+    convert.add_argument("--synthetic", default="v2-48k", help="v1-32k, v1-40k, v1-48k, v2-32k, v2-40k or v2-48k")
+    convert.add_argument("--seconds", type=float, default=10.0, help="length of the audio (10)")
+    convert.add_argument("--pitch-extraction-algo", default="rmvpe", help="pitch method (rmvpe, random weights)")
+    convert.add_argument("--repeat", type=int, default=3, help="pairs of runs; medians are shown (3)")
+    convert.add_argument("--no-baseline", action="store_true", help="do not time the straightforward form")
+    convert.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, - for standard output")
+    add_device_options(convert, weights=False)
+    convert.set_defaults(run=_bench_convert)
+    _add_bench_live(benchmarks)
+    _add_bench_overhead(benchmarks)
+
+
+def _add_bench_live(benchmarks: Commands) -> None:
+    parser = benchmarks.add_parser(
+        "live",
+        help="many live streams through full-size networks with random weights",
+        description="Starts the server and its clients, each session in real time over a socket of its own.",
+    )
+    parser.add_argument("--synthetic", default="v2-48k", help="v1-32k, v1-40k, v1-48k, v2-32k, v2-40k or v2-48k")
+    parser.add_argument("--voices", type=int, default=1, help="voices that the sessions share (1)")
+    parser.add_argument("--find-capacity", action="store_true", help="search the largest number of sessions that fits")
+    parser.add_argument("--admit-all", action="store_true", help="let sessions in that would not fit, too")
+    parser.add_argument("--pitch-extraction-algo", default="rmvpe", help="pitch method (rmvpe, random weights)")
+    add_load_options(parser, num_sessions=1)
+    add_device_options(parser, weights=False)
+    add_live_engine_options(parser)
+    parser.set_defaults(run=_bench_live)
+
+
+def _add_bench_overhead(benchmarks: Commands) -> None:
+    parser = benchmarks.add_parser(
+        "overhead",
+        help="what the server itself costs: many live streams and an engine that only copies",
+        description="As `bench live`, with an engine that gives back what it gets.",
+    )
+    add_load_options(parser, num_sessions=200)
+    parser.set_defaults(run=_bench_overhead)
+
+
+def _bench_convert(arguments: argparse.Namespace) -> int:
+    from anivoice.config import configure_process
+
+    configure_process()
+    settings = settings_of(arguments)
+    from anivoice.bench.convert import run_bench_convert
+
+    return run_bench_convert(
+        settings,
+        arguments.synthetic,
+        arguments.seconds,
+        arguments.pitch_extraction_algo,
+        arguments.repeat,
+        not arguments.no_baseline,
+        arguments.json,
+    )
+
+
+def _bench_live(arguments: argparse.Namespace) -> int:
+    from anivoice.config import configure_process
+
+    configure_process()
+    settings = settings_of(arguments)
+    from anivoice.bench.live import run_bench_live
+    from anivoice.bench.load import load_options
+
+    voices = [f"voice-{number}" for number in range(arguments.voices)]
+    options = load_options(arguments, voices, {"pitch_extraction_algo": arguments.pitch_extraction_algo})
+    return run_bench_live(
+        settings, arguments.synthetic, options, arguments.find_capacity, arguments.admit_all, arguments.json
+    )
+
+
+def _bench_overhead(arguments: argparse.Namespace) -> int:
+    from anivoice.config import configure_process
+
+    configure_process()
+    settings = settings_of(arguments)
+    from anivoice.bench.load import load_options
+    from anivoice.bench.overhead import VOICE_NAME, run_bench_overhead
+
+    return run_bench_overhead(settings, load_options(arguments, [VOICE_NAME], {}), arguments.json)
