@@ -52,6 +52,8 @@ class CudaLanes:
     `graphs` None: every computation is launched anew. `cuda` is torch.cuda; without `pins` host memory is ordinary.
     """
 
+    pauses = False
+
     def __init__(self, device: torch.device, cuda: CudaStreams, graphs: GraphCache | None, pins: bool = True) -> None:
         self.device = device
         self.graphs = graphs

@@ -42,6 +42,8 @@ class Lanes(Protocol):
     """
 
     device: torch.device
+    pauses: bool
+    """Whether long computations are done in small pieces, because the engine thread itself does them."""
 
     def on(self, lane: str) -> AbstractContextManager[object]:
         """What is computed inside is queued on `lane`."""
@@ -102,6 +104,8 @@ class Arrived:
 
 class InlineLanes:
     """Everything at once, in the order of the calls: the CPU, and MPS."""
+
+    pauses = True
 
     def __init__(self, device: torch.device) -> None:
         self.device = device

@@ -76,9 +76,9 @@ class LivePath:
         return _in_order(requests, downloads)
 
     def _content(self, samples: Tensor, placed: Converter, request: LiveRequest) -> Generator[Stage, None, Tensor]:
-        """On the CPU in small pieces, elsewhere in one."""
+        """In small pieces, or in one that may be recorded."""
         encoder, version = placed.encoder, request.voice.config.version
-        if samples.device.type == "cpu":
+        if self.lanes.pauses:
             return (yield from named("content", content_steps(encoder, samples, version)))
         with self.lanes.on(CONTENT):
             return self.lanes.call(
@@ -140,8 +140,8 @@ class LivePath:
         return twice(blended) if f0 is None else protected(blended, content, f0, protect)
 
     def _waveform(self, synthesis: LiveSynthesis, x: SynthesisInput) -> Generator[Stage, None, Tensor]:
-        """On the CPU in small pieces, elsewhere in one."""
-        if synthesis.synthesizer.cpu_decoder is not None:
+        """In small pieces, or in one that may be recorded."""
+        if self.lanes.pauses:
             return (yield from synthesis.steps(x))
         key = ("synthesizer", synthesis.shape, synthesis.stretched_samples, synthesis.grid)
         names = [name for name, value in zip(x._fields, x, strict=True) if value is not None]

@@ -2,16 +2,24 @@
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conformance import OWN_VECTORS, load_voice
+from engine.live_windows import WindowedStream
 from torch import Tensor
 
+from anivoice.audio.live_geometry import LiveGeometry
+from anivoice.engine.batch import LiveResult, WarmLiveRequest
 from anivoice.engine.cuda_graphs import MAX_GRAPHS_PER_OWNER, GraphCache, batch_size_for
 from anivoice.engine.cuda_lanes import CudaLanes
 from anivoice.engine.lanes import CONTENT, FILES, PITCH, SYNTHESIZER, batch_sizes
+from anivoice.engine.runner import TorchRunner
+from anivoice.models.steps import finish
+from anivoice.stages.options import ConversionOptions
 
 CPU = torch.device("cpu")
 
@@ -265,3 +273,30 @@ def test_only_the_steps_of_a_warm_up_record(cuda: FakeCuda) -> None:
     assert end.value.value == 5
     assert seen == [True, True]
     assert not graphs.is_recording
+
+
+@pytest.mark.parametrize("name", ["v2_f0_48k.pth", "v2_nof0_40k.pth"])
+def test_windows_on_cuda_lanes_equal_those_computed_inline(cuda: FakeCuda, h768_hf_dir: Path, name: str) -> None:
+    voice = load_voice(OWN_VECTORS, {"model": name, "hubert": "h768", "index": ""}, h768_hf_dir)
+    recording = (0.1 * np.random.default_rng(0).standard_normal(16000)).astype(np.float32)
+    geometry = LiveGeometry(block_frames=8, context_frames=40, crossfade_frames=4, lookahead_frames=2)
+    options = [ConversionOptions(), ConversionOptions(formant_shift=2.0), ConversionOptions()]
+    algo = "pm" if voice.config.has_f0 else "none"
+    requests = [WindowedStream(voice, recording, geometry, algo, options=option).request() for option in options]
+    inline = finish(TorchRunner(CPU, torch.float32, OWN_VECTORS, num_threads=1).live_steps(requests))
+    graphs = GraphCache(cuda, 2)
+    lanes = CudaLanes(CPU, cuda, graphs, pins=False)
+    runner = TorchRunner(CPU, torch.float32, OWN_VECTORS, num_threads=1, lanes=lanes)
+    cuda.is_idle = True
+    finish(runner.steps(WarmLiveRequest(requests[0])))
+    num_recordings = graphs.num_recordings
+    assert num_recordings == 4, "content and synthesizer, for one window and for two"
+    # A stand-in's replay gives what was recorded, so these must be computed: their shape is another.
+    three = finish(runner.live_steps(requests))
+    assert graphs.num_recordings == num_recordings
+    for one, other in zip(three[1:2], inline[1:2], strict=True):
+        assert isinstance(one, LiveResult)
+        assert isinstance(other, LiveResult)
+        np.testing.assert_allclose(one.waveform, other.waveform, atol=1e-4)
+        np.testing.assert_array_equal(one.f0_hz, other.f0_hz)
+        assert one.next_phase == pytest.approx(other.next_phase)
