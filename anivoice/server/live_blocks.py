@@ -64,7 +64,8 @@ class BlockLoop:
         finally:
             self._is_converting = False
             self._drop_left_out()
-        await self._sender.send_audio(self.encoder.feed(samples))
+        if messages := self.encoder.feed(samples):
+            await self._sender.send_audio(messages)
         self._metrics.block_delay_seconds.observe(self._clock() - due.arrived_s)
         await self._tell_failure()
 

@@ -21,6 +21,9 @@ from anivoice.stream_settings import FIXED_AFTER_START, StreamParameters
 PIECE_BYTES = 2**14
 """Of a long message so much is taken at a time, so that nobody else waits for it."""
 
+MESSAGES_PER_TURN = 8
+"""A client that sends without end lets the others have their turn."""
+
 MAX_TEXT_CHARS = 2**16
 MAX_ERRORS_IN_A_ROW = 20
 STATS_SECONDS = 1.0
@@ -82,6 +85,7 @@ class LiveConnection:
     async def _read(self) -> None:
         if self._live.has_begun:
             await self._make_ready()
+        num_since_turn = 0
         while True:
             message = await self._socket.receive()
             if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):
@@ -91,7 +95,10 @@ class LiveConnection:
                 await self._take_audio(message.data)
             else:
                 await self._take_text(message.data)
-            await asyncio.sleep(0)  # a client that sends without end lets the others have their turn
+            num_since_turn += 1
+            if num_since_turn >= MESSAGES_PER_TURN:
+                await asyncio.sleep(0)
+                num_since_turn = 0
 
     async def _take_audio(self, message: bytes) -> None:
         if not self._live.has_begun:
@@ -107,9 +114,11 @@ class LiveConnection:
             if len(samples):
                 await self._settle_rates(self._decoder)
                 steps = self._live.stream.feed(samples)
-                await self._blocks.add(steps, num_due)
+                if steps:
+                    await self._blocks.add(steps, num_due)
                 num_due += len(steps)
-            await asyncio.sleep(0)
+            if len(message) > PIECE_BYTES:
+                await asyncio.sleep(0)
         self._num_errors = 0
 
     def _pieces(self, message: bytes) -> Iterator[bytes]:
@@ -215,7 +224,8 @@ class LiveConnection:
     async def _tell_stats(self) -> None:
         while True:
             await asyncio.sleep(STATS_SECONDS)
-            await self._sender.send_event(stats_event(self._live, len(self._blocks.queue)))
+            if self._sender.wants_events:
+                await self._sender.send_event(stats_event(self._live, len(self._blocks.queue)))
 
 
 def _is_goodbye(message: WSMessage) -> bool:
