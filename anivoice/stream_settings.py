@@ -58,6 +58,8 @@ class StreamParameters(ConversionParameters):
         return parameters
 
 
-FIXED_AFTER_START = ("sample_rate", "format", "channels", "output_sample_rate", "output_format", "preset", "block_ms")
-FIXED_AFTER_START += ("context_ms", "crossfade_ms", "lookahead_ms", "mode", "seed")
+FIXED_AFTER_START: tuple[str, ...] = (
+    *("sample_rate", "format", "channels", "output_sample_rate", "output_format", "mode", "seed"),
+    *("preset", "block_ms", "context_ms", "crossfade_ms", "lookahead_ms"),
+)
 """What cannot change once audio has come: it shapes the stream itself."""
