@@ -22,7 +22,8 @@ class DelayMeter:
     """The delay of every message that comes: the age of its first sample, which is the oldest.
 
     Nothing is put before the first output sample, so sample n of the output says what sample n of the input said,
-    and blocks that were dropped move it. `note` is the stream's `on_event`; the stream must keep its marks.
+    and blocks that were dropped move it. The event may come before the last block ahead of the gap: while blocks are
+    dropped the figures are true to within a block. `note` is the stream's `on_event`; the stream must keep its marks.
     """
 
     def __init__(self) -> None:
