@@ -70,6 +70,7 @@ class OverlapAdd:
         head = window[: self.crossfade_samples + self.search_samples].astype(np.float64)
         tail = self.tail.astype(np.float64)
         correlation = np.correlate(head, tail, "valid")
-        energy = np.correlate(np.square(head), np.ones_like(tail), "valid")
+        sums = np.cumsum(np.concatenate([np.zeros(1), np.square(head)]))
+        energy = sums[len(tail) :] - sums[: len(head) - len(tail) + 1]
         match = correlation / np.sqrt(energy + 1e-8)
         return int(np.argmax(match - self.penalty * np.linalg.norm(tail)))

@@ -14,6 +14,7 @@ from anivoice.server.live_blocks import BlockLoop
 from anivoice.server.live_events import changed_event, flushed_event, ready_event, stats_event
 from anivoice.server.live_sender import LiveSender
 from anivoice.server.live_session import LiveSession
+from anivoice.server.presence import Presence
 from anivoice.server.services import Services
 from anivoice.server.sessions import StreamSession
 from anivoice.stream_settings import FIXED_AFTER_START, StreamParameters
@@ -38,7 +39,7 @@ class LiveConnection:
         self, services: Services, session: StreamSession, socket: web.WebSocketResponse, clock: Callable[[], float]
     ) -> None:
         self._services = services
-        self._session = session
+        self.session = session
         self._socket = socket
         self._live = session.held if isinstance(session.held, LiveSession) else LiveSession(services, clock)
         session.held = self._live
@@ -52,6 +53,7 @@ class LiveConnection:
         """Whether the client lost its connection, or ended its stream."""
         self._stop_reason: AnivoiceError | None = None
         self._stopping = asyncio.Event()
+        self._presence = Presence(services.settings.max_stall_seconds, clock)
 
     async def run(self) -> None:
         """Until it is over. Raises an ExceptionGroup of what went wrong."""
@@ -77,6 +79,10 @@ class LiveConnection:
         self._stop_reason = error
         self._stopping.set()
 
+    def doubt(self) -> None:
+        """Somebody else wants the session: if the client does not show soon that it is there, it is gone."""
+        self._presence.doubt()
+
     async def _wait_for_stop(self) -> None:
         await self._stopping.wait()
         if self._stop_reason is not None:
@@ -87,22 +93,33 @@ class LiveConnection:
             await self._make_ready()
         num_since_turn = 0
         while True:
-            message = await self._socket.receive()
-            if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):
-                self.may_return = not _is_goodbye(message)
-                return
-            if message.type is WSMsgType.BINARY:
-                await self._take_audio(message.data)
-            else:
-                await self._take_text(message.data)
+            match message := await self._receive():
+                case WSMessage(type=WSMsgType.BINARY):
+                    await self._take_audio(message.data)
+                case WSMessage(type=WSMsgType.TEXT):
+                    await self._take_text(message.data)
+                case WSMessage(type=WSMsgType.PING):
+                    await self._sender.answer_ping(message.data)
+                case WSMessage(type=WSMsgType.PONG):
+                    pass
+                case _:
+                    self.may_return = not _is_goodbye(message)
+                    return
             num_since_turn += 1
             if num_since_turn >= MESSAGES_PER_TURN:
                 await asyncio.sleep(0)
                 num_since_turn = 0
 
+    async def _receive(self) -> WSMessage:
+        self._presence.listen()
+        try:
+            return await self._socket.receive()
+        finally:
+            self._presence.hear()
+
     async def _take_audio(self, message: bytes) -> None:
         if not self._live.has_begun:
-            await self._begin(self._session.parameters)
+            await self._begin(self.session.parameters)
         num_due = 0
         for piece in self._pieces(message):
             assert self._decoder is not None
@@ -166,7 +183,7 @@ class LiveConnection:
 
     async def _take_parameters(self, values: dict[str, object]) -> None:
         if not self._live.has_begun:
-            parameters = self._session.parameters.changed(values)
+            parameters = self.session.parameters.changed(values)
             return await self._begin(parameters)
         present = self._live.parameters
         parameters = (self._wanted or present).changed(values)
@@ -191,7 +208,7 @@ class LiveConnection:
         typical_s = self._services.metrics.typical_block_seconds()
         self._blocks.queue.configure(p.mode == "live", self._live.block_s)
         self._sender.wants_events = p.events
-        await self._sender.send_event(ready_event(self._live, encoder, self._session.session_id, typical_s))
+        await self._sender.send_event(ready_event(self._live, encoder, self.session.session_id, typical_s))
 
     async def _apply_changes(self) -> None:
         """Several changes that come while a voice is loaded become one."""
@@ -224,6 +241,8 @@ class LiveConnection:
     async def _tell_stats(self) -> None:
         while True:
             await asyncio.sleep(STATS_SECONDS)
+            if self._presence.needs_ping():
+                await self._sender.ping()
             if self._sender.wants_events:
                 await self._sender.send_event(stats_event(self._live, len(self._blocks.queue)))
 

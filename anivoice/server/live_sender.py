@@ -34,6 +34,15 @@ class LiveSender:
     async def send_error(self, error: AnivoiceError) -> None:
         await self.send_text({"error": str(error)})
 
+    async def ping(self) -> None:
+        """Asks for a sign of life."""
+        async with asyncio.timeout(self._max_stall_s):
+            await self._socket.ping()
+
+    async def answer_ping(self, content: bytes) -> None:
+        async with asyncio.timeout(self._max_stall_s):
+            await self._socket.pong(content)
+
     async def send_text(self, content: Event) -> None:
         async with asyncio.timeout(self._max_stall_s):
             await self._socket.send_str(json.dumps(content))

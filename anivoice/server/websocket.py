@@ -6,10 +6,11 @@ import time
 
 from aiohttp import WSCloseCode, web
 
-from anivoice.errors import AnivoiceError, InvalidRequest, Unavailable
+from anivoice.errors import AnivoiceError, Conflict, InvalidRequest, Unavailable
 from anivoice.server.conversions import SHUTTING_DOWN
 from anivoice.server.live_connection import LiveConnection
-from anivoice.server.services import SERVICES
+from anivoice.server.services import SERVICES, Services
+from anivoice.server.sessions import StreamSession
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +36,11 @@ async def open_websocket(request: web.Request) -> web.StreamResponse:
         compress=False,
         max_msg_size=settings.max_message_kb * KIBIBYTE,
         writer_limit=MAX_SEND_BUFFER_BYTES,
-        heartbeat=settings.max_stall_seconds,
+        autoping=False,
     )
     if not socket.can_prepare(request):
         raise InvalidRequest("this is a WebSocket; connect to it as one, with ws:// in place of http://")
-    session = services.sessions.attach(session_id)
+    session = _attach(request, services, session_id)
     connection = LiveConnection(services, session, socket, time.perf_counter)
     connections = request.app[CONNECTIONS]
     connections.add(connection)
@@ -52,6 +53,18 @@ async def open_websocket(request: web.Request) -> web.StreamResponse:
         connections.discard(connection)
         services.sessions.detach(session, connection.may_return)
     return socket
+
+
+def _attach(request: web.Request, services: Services, session_id: str) -> StreamSession:
+    """Raises Conflict; if the other connection is a dead one it is found out, and the next attempt succeeds."""
+    try:
+        return services.sessions.attach(session_id)
+    except Conflict:
+        session = services.sessions.find(session_id)
+        for connection in request.app[CONNECTIONS]:
+            if connection.session is session:
+                connection.doubt()
+        raise
 
 
 async def close_connections(app: web.Application) -> None:

@@ -277,3 +277,25 @@ async def test_many_come_and_go(serve_fake, connect, num_held, until):
     assert len(sessions) == 0
     assert num_held() == 0
     assert live_tasks() == []
+
+
+async def test_dead_connection_makes_way_for_its_successor(serve_fake, ready_socket, until):
+    """The first socket is open, but nobody answers there."""
+    client = await serve_fake(max_stall_seconds=0.5)
+    socket = await ready_socket(client, seed=4)
+    with pytest.raises(WSServerHandshakeError) as caught:
+        await client.ws_connect(url_of(socket))
+    assert caught.value.status == 409
+    await until(lambda: sessions_of(client).num_attached == 0)
+    again = await client.ws_connect(url_of(socket))
+    _, [ready] = await receive_until(again, "ready")
+    assert ready["seed"] == 4
+
+
+async def test_pings_of_the_protocol_are_answered(serve_fake, connect):
+    client = await serve_fake()
+    socket = await connect(client)
+    socket._autoping = False
+    await socket.ping(b"hello")
+    message = await socket.receive(30)
+    assert (message.type, message.data) == (WSMsgType.PONG, b"hello")
