@@ -106,10 +106,11 @@ class Metrics:
         if input_seconds > 0:
             self.real_time_factor.observe(took_seconds / input_seconds)
 
-    def count_block_time(self, seconds: float) -> None:
-        """A live block was computed."""
+    def count_block_time(self, seconds: float, is_live: bool) -> None:
+        """A block of a stream was computed; those of reliable streams say nothing about how long live ones take."""
         self.block_compute_seconds.observe(seconds)
-        self._recent_block_seconds.append(seconds)
+        if is_live:
+            self._recent_block_seconds.append(seconds)
 
     def typical_block_seconds(self) -> float | None:
         """What nearly all of the last live blocks took at most, in the engine with its queue; None without any."""

@@ -38,7 +38,6 @@ class LiveConnection:
     def __init__(
         self, services: Services, session: StreamSession, socket: web.WebSocketResponse, clock: Callable[[], float]
     ) -> None:
-        self._services = services
         self.session = session
         self._socket = socket
         self._live = session.held if isinstance(session.held, LiveSession) else LiveSession(services, clock)
@@ -205,10 +204,9 @@ class LiveConnection:
         p = self._live.parameters
         self._decoder = decoder or WireDecoder(p.format, p.sample_rate, p.channels)
         encoder = self._blocks.encoder = WireEncoder(*p.wire_output)
-        typical_s = self._services.metrics.typical_block_seconds()
         self._blocks.queue.configure(p.mode == "live", self._live.block_s)
         self._sender.wants_events = p.events
-        await self._sender.send_event(ready_event(self._live, encoder, self.session.session_id, typical_s))
+        await self._sender.send_event(ready_event(self._live, encoder, self.session.session_id))
 
     async def _apply_changes(self) -> None:
         """Several changes that come while a voice is loaded become one."""

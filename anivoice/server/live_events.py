@@ -5,10 +5,10 @@ from anivoice.server.live_sender import Event
 from anivoice.server.live_session import LiveSession
 
 
-def ready_event(live: LiveSession, encoder: WireEncoder, session_id: str, computing_s: float | None) -> Event:
-    """The stream can begin; `latency_ms` is what is promised, each term by name. `computing_s`: None if not known."""
+def ready_event(live: LiveSession, encoder: WireEncoder, session_id: str) -> Event:
+    """The stream can begin; `latency_ms` is what is promised, each term by name."""
     parameters, source = live.parameters, live.stream.source
-    latency_ms = live.stream.latency_ms(1000 * (live.block_s / 2 if computing_s is None else computing_s))
+    latency_ms = live.stream.latency_ms(1000 * live.computing_s)
     if encoder.delay_ms:
         latency_ms["encoding"] = encoder.delay_ms
         latency_ms["total"] += encoder.delay_ms

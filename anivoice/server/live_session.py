@@ -84,6 +84,14 @@ class LiveSession:
         """Length of a block in seconds."""
         return self.stream.geometry.block_frames * FRAME_MS / 1000
 
+    @property
+    def computing_s(self) -> float:
+        """What nearly every block takes to compute: as measured lately, else as found at the warm-up."""
+        typical_s = self._services.metrics.typical_block_seconds()
+        if typical_s is None and self._lease is not None:
+            typical_s = self._services.room.engine.admission.p99_s(self._lease.load_key)
+        return self.block_s / 2 if typical_s is None else typical_s
+
     async def begin(self, parameters: StreamParameters) -> None:
         """Loads and warms the voice, and takes a share of the device. Again before any audio has come: with other
         rates or lengths. Raises what `Sources.acquire` and `Lease.admit` raise.
@@ -190,7 +198,7 @@ class LiveSession:
     def _succeeded(self, result: LiveResult, seconds: float) -> LiveResult:
         self._is_failing = False
         self.counts.compute_s.append(seconds)
-        self._services.metrics.count_block_time(seconds)
+        self._services.metrics.count_block_time(seconds, self.is_live)
         self._count("converted")
         return result
 

@@ -46,6 +46,7 @@ class Lease:
     def __init__(self, room: EngineRoom, source: Source, seed: int, load_key: Hashable) -> None:
         self.source = source
         self.seed = seed
+        self.load_key = load_key
         self._room = room
         self._share = (source.parameters.geometry.block_samples / 16000, load_key)
         self._is_held = True

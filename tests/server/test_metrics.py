@@ -1,6 +1,7 @@
 """What /metrics tells."""
 
 import pytest
+from live_sockets import flush, pcm, tone
 from prometheus_client.parser import text_string_to_metric_families
 
 from anivoice.metrics import Metrics
@@ -94,3 +95,17 @@ def test_empty_audio_has_no_real_time_factor():
     metrics = Metrics()
     metrics.count_conversion(0, 0, 0.5)
     assert "anivoice_real_time_factor_count 0.0" in metrics.text().decode()
+
+
+async def test_live_streams_are_counted(serve_fake, connect):
+    client = await serve_fake()
+    socket = await connect(client, events=True)
+    await socket.send_bytes(pcm(tone(0.5)))
+    await flush(socket)
+    values = await samples_of(client)
+    assert values["anivoice_live_sessions", ()] == 1
+    num_converted = values["anivoice_live_blocks_total", (("outcome", "converted"),)]
+    assert num_converted > 4
+    assert values["anivoice_live_blocks_total", (("outcome", "dropped"),)] == 0
+    assert values["anivoice_block_compute_seconds_count", ()] == num_converted
+    assert values["anivoice_block_delay_seconds_count", ()] >= num_converted
