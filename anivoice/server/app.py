@@ -148,6 +148,7 @@ def serve(settings: Settings, defaults: ConversionParameters) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells which of its builds it tries
     app = build_app(settings, defaults)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(app, settings))
