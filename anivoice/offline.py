@@ -33,7 +33,7 @@ from anivoice.audio.segmentation import (
     plan_exact,
     read_reflected,
 )
-from anivoice.engine.batch import Job, PitchRequest, SegmentRequest
+from anivoice.engine.batch import NO_PITCH, Job, PitchRequest, SegmentRequest
 from anivoice.engine.engine import Engine
 from anivoice.errors import Cancelled, InvalidModelFile, InvalidParameter
 from anivoice.models.voice_config import UnvoicedF0
@@ -95,7 +95,7 @@ def settle(voice: Voice, parameters: ConversionParameters, pitch: PitchExtractor
         raise InvalidParameter(
             f"speaker_id: voice {voice.name} has {num_speakers} speakers, numbered from 0, not {parameters.speaker_id}"
         )
-    algo = "none"
+    algo = NO_PITCH
     if voice.config.has_f0:
         algo = format_pitch_algo(parse_pitch_algo(parameters.pitch_extraction_algo or pitch.default_method()))
         pitch.require(algo)

@@ -56,6 +56,21 @@ def load_voice(folder: Path, settings: dict, h768_dir: Path) -> Voice:
     return Voice(VoiceFiles(path.stem, path, None, None), (), checkpoint.config, "zero", model, encoder, index)
 
 
+def load_tone_voice(h768_dir: Path) -> Voice:
+    """A real voice whose decoder lets the harmonic source through and nothing else: it gives a tone at f0."""
+    voice = load_voice(OWN_VECTORS, {"model": "v2_f0_48k.pth", "hubert": "h768", "index": ""}, h768_dir)
+    dec = voice.model.dec
+    for name, parameter in dec.named_parameters():
+        parameter.data = torch.zeros_like(parameter)
+        if name == f"noise_convs.{len(dec.ups) - 1}.weight":
+            parameter.data[0, 0, 0] = 1.0
+        if name == "conv_post.weight":
+            parameter.data[0, 0, 3] = 1.0
+        if name == "m_source.l_linear.weight":
+            parameter.data[0, 0] = 8.0
+    return voice
+
+
 def blend_like_realtime(retriever: Retriever, content: Tensor, skip_head: int, index_rate: float) -> Tensor:
     """Features of a block as the reference's realtime engine makes them: the last frame doubled, retrieval from the
     frame of `skip_head` on, and none at all if any of those frames lacks a neighbour (SPEC 7, 11.4).

@@ -14,7 +14,7 @@ import parselmouth
 import pytest
 import soundfile
 import torch
-from conformance import OWN_VECTORS, load_voice
+from conformance import load_tone_voice
 from numpy.typing import NDArray
 
 from anivoice.audio.segmentation import Profile
@@ -39,17 +39,7 @@ def glide() -> tuple[NDArray[np.float32], NDArray[np.float64]]:
 
 @pytest.fixture(scope="module")
 def tone_voice(h768_hf_dir: Path) -> Voice:
-    voice = load_voice(OWN_VECTORS, {"model": "v2_f0_48k.pth", "hubert": "h768", "index": ""}, h768_hf_dir)
-    dec = voice.model.dec
-    for name, parameter in dec.named_parameters():
-        parameter.data = torch.zeros_like(parameter)
-        if name == f"noise_convs.{len(dec.ups) - 1}.weight":
-            parameter.data[0, 0, 0] = 1.0
-        if name == "conv_post.weight":
-            parameter.data[0, 0, 3] = 1.0
-        if name == "m_source.l_linear.weight":
-            parameter.data[0, 0] = 8.0
-    return voice
+    return load_tone_voice(h768_hf_dir)
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import soundfile
 import torch
 from conformance import OWN_VECTORS, load_voice
 from numpy.typing import NDArray
+from seams import forget_position, run_stream, seam_ratio
 
 from anivoice.audio.live_geometry import PRESETS
-from anivoice.bench.seams import forget_position, run_stream, seam_ratio
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
 from anivoice.session import LiveStream, Source

@@ -83,11 +83,6 @@ class Engine:
             _fail(work, Unavailable("the server is shutting down; try again later"))
 
     @property
-    def clock_s(self) -> float:
-        """Now, on the clock that deadlines are given in."""
-        return self._clock()
-
-    @property
     def num_queued(self) -> int:
         """Requests that wait or run."""
         with self._changed:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import pytest
 import torch
-from conformance import OWN_VECTORS, load_voice
+from conformance import OWN_VECTORS, load_tone_voice, load_voice
 from engine.live_windows import WindowedStream, overlaps
 from numpy.typing import NDArray
 
@@ -45,18 +45,7 @@ def indexed_voice(h768_hf_dir: Path) -> Voice:
 
 @pytest.fixture(scope="module")
 def tone_voice(h768_hf_dir: Path) -> Voice:
-    """Its decoder lets the harmonic source through and nothing else."""
-    voice = load_voice(OWN_VECTORS, {"model": "v2_f0_48k.pth", "hubert": "h768", "index": ""}, h768_hf_dir)
-    dec = voice.model.dec
-    for name, parameter in dec.named_parameters():
-        parameter.data = torch.zeros_like(parameter)
-        if name == f"noise_convs.{len(dec.ups) - 1}.weight":
-            parameter.data[0, 0, 0] = 1.0
-        if name == "conv_post.weight":
-            parameter.data[0, 0, 3] = 1.0
-        if name == "m_source.l_linear.weight":
-            parameter.data[0, 0] = 8.0
-    return voice
+    return load_tone_voice(h768_hf_dir)
 
 
 @pytest.fixture(scope="module")
