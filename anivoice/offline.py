@@ -42,7 +42,7 @@ from anivoice.pitch_methods import format_pitch_algo, parse_pitch_algo
 from anivoice.stages.options import ConversionOptions
 from anivoice.stages.pitch.contour import interpolate_unvoiced, shift_semitones
 from anivoice.stages.pitch.extractor import PitchExtractor
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 MAX_INPUT_PEAK = 0.95
 MAX_OUTPUT_PEAK = 0.99

@@ -19,7 +19,7 @@ from anivoice.audio.resampler import StreamResampler
 from anivoice.engine.batch import LiveRequest, LiveResult
 from anivoice.stages.options import ConversionOptions
 from anivoice.stream_settings import StreamParameters
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 FRAMES_PER_SECOND = 100
 INNER_RATE_HZ = 48000

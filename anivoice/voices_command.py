@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
-from anivoice.voices import VoiceEntry, VoiceLibrary
+from anivoice.voices.library import VoiceEntry, VoiceLibrary
 
 
 def show_voices(weights_dir: Path, as_json: bool, out: TextIO) -> int:

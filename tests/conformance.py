@@ -14,7 +14,7 @@ from anivoice.models.checkpoints.voice_file import load_voice_file
 from anivoice.models.hubert import build_hubert
 from anivoice.models.vits import build_synthesizer
 from anivoice.stages.retrieval import Retriever
-from anivoice.voices import SharedEncoder, Voice, VoiceFiles
+from anivoice.voices.voice import SharedEncoder, Voice, VoiceFiles
 
 OWN_VECTORS = Path(__file__).parent / "data" / "conformance"
 """The vectors that lie in the repository. Tests of behaviour take their small voices and their speech from here."""

@@ -312,7 +312,7 @@ class TestWeights:
             def list(self) -> list[SimpleNamespace]:
                 return [SimpleNamespace(name=self.folder.name, problem=None)]
 
-        monkeypatch.setitem(sys.modules, "anivoice.voices", SimpleNamespace(VoiceLibrary=Library))
+        monkeypatch.setitem(sys.modules, "anivoice.voices.library", SimpleNamespace(VoiceLibrary=Library))
         assert single(weights.check_voices(weights_dir)).detail == "1 usable: weights"
 
     def test_many_voices_are_shortened(self, weights_dir: Path) -> None:

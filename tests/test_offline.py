@@ -31,7 +31,9 @@ from anivoice.engine.runner import TorchRunner
 from anivoice.errors import Cancelled, InvalidModelFile, InvalidParameter, MissingAsset, TooLarge, UndecodableAudio
 from anivoice.offline import ConversionTask, convert_file, convert_recording, settle
 from anivoice.parameters import ConversionParameters
-from anivoice.voices import Voice, VoiceCache, VoiceLibrary
+from anivoice.voices.cache import VoiceCache
+from anivoice.voices.library import VoiceLibrary
+from anivoice.voices.voice import Voice
 
 SHORT = "speech_short_16k.wav"
 

@@ -20,7 +20,7 @@ from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
 from anivoice.offline import ConversionTask, convert_segments, finish_contour
 from anivoice.parameters import ConversionParameters
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 
 def reference_input(folder: Path, described: str) -> NDArray[np.float64]:

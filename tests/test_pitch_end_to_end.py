@@ -23,7 +23,7 @@ from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
 from anivoice.offline import ConversionTask, convert_file, convert_recording, settle
 from anivoice.parameters import ConversionParameters
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 RATE_HZ = 16000
 SECONDS = 6.0

@@ -24,7 +24,7 @@ from anivoice.stages.pitch.extractor import PitchExtractor
 from anivoice.stages.pitch.networks import SaliencePitch
 from anivoice.stages.retrieval import Retriever, repeat_frames
 from anivoice.stages.sinc_resampler import resample
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 CACHE_FRAMES = 1024
 

@@ -15,7 +15,7 @@ from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
 from anivoice.session import LiveStream, Source
 from anivoice.stream_settings import StreamParameters
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 RATE_HZ = 16000
 SECONDS = 2.5

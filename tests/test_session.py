@@ -16,7 +16,7 @@ from anivoice.engine.batch import LiveRequest, LiveResult
 from anivoice.errors import InvalidParameter
 from anivoice.session import LiveStream, Source, Step
 from anivoice.stream_settings import StreamParameters
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 Samples = NDArray[np.float32]
 

@@ -10,7 +10,8 @@ import pytest
 from conformance import OWN_VECTORS as VECTORS
 
 from anivoice.errors import InvalidModelFile, InvalidParameter, MissingAsset, NotFound
-from anivoice.voices import VoiceCache, VoiceLibrary
+from anivoice.voices.cache import VoiceCache
+from anivoice.voices.library import VoiceLibrary
 
 
 def put_voice(folder: Path, name: str, source: str = "v1_f0_40k.pth") -> Path:

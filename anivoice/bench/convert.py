@@ -28,7 +28,7 @@ from anivoice.offline import ConversionTask, convert_file
 from anivoice.parameters import ConversionParameters
 from anivoice.stages.pitch.extractor import PitchExtractor
 from anivoice.stages.pitch.networks import SaliencePitch
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 MAX_BASELINE_SECONDS = 38
 

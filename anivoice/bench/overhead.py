@@ -22,7 +22,7 @@ from anivoice.models.hubert import HubertModel
 from anivoice.models.vits import Synthesizer
 from anivoice.stages.live_shape import FRAME_SAMPLES
 from anivoice.stages.pitch.extractor import PitchExtractor
-from anivoice.voices import SharedEncoder, Voice, VoiceFiles
+from anivoice.voices.voice import SharedEncoder, Voice, VoiceFiles
 
 LAYOUT = "v2-48k"
 VOICE_NAME = "copy"

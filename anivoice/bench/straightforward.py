@@ -18,7 +18,7 @@ from anivoice.models.rmvpe import Rmvpe
 from anivoice.models.voice_config import Version
 from anivoice.stages.pitch.contour import coarse_pitch
 from anivoice.stages.retrieval import repeat_frames
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 V1_LAYER = 9
 

@@ -14,7 +14,7 @@ from anivoice.models.rmvpe import Rmvpe
 from anivoice.models.rmvpe_unet import RmvpeConfig
 from anivoice.models.vits import Synthesizer
 from anivoice.models.voice_config import VoiceConfig
-from anivoice.voices import SharedEncoder, Voice, VoiceFiles
+from anivoice.voices.voice import SharedEncoder, Voice, VoiceFiles
 
 HUBERT_BASE = HubertConfig(
     conv_dims=(512,) * 7,

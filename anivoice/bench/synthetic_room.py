@@ -8,10 +8,13 @@ from anivoice.bench.synthetic import synthetic_rmvpe_state, synthetic_voice
 from anivoice.config import Settings
 from anivoice.engine.room import EngineRoom, build_engine_room
 from anivoice.errors import NotFound
+from anivoice.models.checkpoints.file_stamp import Stamp
 from anivoice.models.rmvpe import build_rmvpe
 from anivoice.stages.pitch.extractor import PitchExtractor
 from anivoice.stages.pitch.networks import SaliencePitch
-from anivoice.voices import Stamp, Voice, VoiceCache, VoiceEntry, VoiceFiles, VoiceLibrary
+from anivoice.voices.cache import VoiceCache
+from anivoice.voices.library import VoiceEntry, VoiceLibrary
+from anivoice.voices.voice import Voice, VoiceFiles
 
 UNBOUNDED_BYTES = 2**50
 

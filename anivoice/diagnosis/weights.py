@@ -77,7 +77,7 @@ def _check_bundled(name: str, package: str, pattern: str) -> Finding:
 
 def list_voices(weights_dir: Path) -> list[tuple[str, str | None]]:
     """Name and problem of each voice."""
-    from anivoice.voices import VoiceLibrary
+    from anivoice.voices.library import VoiceLibrary
 
     return [(entry.name, entry.problem) for entry in VoiceLibrary(weights_dir).list()]
 

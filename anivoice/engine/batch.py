@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from anivoice.models.voice_config import UnvoicedF0, Version
 from anivoice.stages.live_shape import FRAME_SAMPLES, LiveShape
 from anivoice.stages.options import ConversionOptions
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 NO_PITCH = "none"
 

@@ -31,7 +31,7 @@ from anivoice.stages.live_shape import FRAME_SAMPLES, pitch_window_frames
 from anivoice.stages.noise import PositionalNoise
 from anivoice.stages.pitch.extractor import PitchExtractor
 from anivoice.stages.synthesizer import LATENT_STREAM, SOURCE_STREAM
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 GRAPHABLE_PITCH = ("rmvpe",)
 """Estimators without a step on the host."""

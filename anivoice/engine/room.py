@@ -1,18 +1,41 @@
 """The engine with everything it works with, built from the settings: the same for the server and the command line."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
-from anivoice.config import Settings
 from anivoice.engine.cuda_lanes import build_lanes
 from anivoice.engine.devices import choose_device, num_usable_cores
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner, choose_dtype
-from anivoice.voices import VoiceCache, VoiceLibrary
+from anivoice.voices.cache import VoiceCache
+from anivoice.voices.library import VoiceLibrary
 
 MEBIBYTE = 2**20
 MAX_DEFAULT_THREADS = 8
 MAX_CUDA_BATCH = 32
 """On the CPU streams are computed one by one: together they take nine tenths of the time, and all wait for the last."""
+
+
+class RoomSettings(Protocol):
+    """What an engine room is built by: `config.Settings`, which says what each means, or anything like it."""
+
+    @property
+    def weights_dir(self) -> Path: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def gpu_index(self) -> int | None: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def threads(self) -> int | None: ...
+    @property
+    def voice_cache_mb(self) -> int: ...
+    @property
+    def max_live_batch(self) -> int | None: ...
+    @property
+    def cuda_graphs(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -25,7 +48,7 @@ class EngineRoom:
     voices: VoiceCache
 
 
-def build_engine_room(settings: Settings) -> EngineRoom:
+def build_engine_room(settings: RoomSettings) -> EngineRoom:
     """Raises InvalidParameter when the chosen device does not exist."""
     device = choose_device(settings.gpu_index, settings.device)
     library = VoiceLibrary(settings.weights_dir)

@@ -25,7 +25,7 @@ from anivoice.stages.converter import Converter, Window
 from anivoice.stages.pitch.extractor import PitchExtractor
 from anivoice.stages.retrieval import Retriever
 from anivoice.stages.synthesizer import Excitation, VoiceSynthesizer
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 
 class TorchRunner:

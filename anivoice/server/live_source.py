@@ -16,7 +16,7 @@ from anivoice.parameters import ConversionParameters
 from anivoice.server.workers import Workers
 from anivoice.session import LiveStream, Source
 from anivoice.stream_settings import StreamParameters
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 WARM_SECONDS = 0.2
 WARM_DEADLINE_SECONDS = 2.0

@@ -13,7 +13,7 @@ from anivoice.errors import AnivoiceError, InvalidModelFile, NotFound
 from anivoice.offline import preload
 from anivoice.parameters import ConversionParameters
 from anivoice.server.workers import Workers
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 logger = logging.getLogger(__name__)
 

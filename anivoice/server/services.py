@@ -15,7 +15,7 @@ from anivoice.server.origins import OriginPolicy
 from anivoice.server.readiness import WarmUp
 from anivoice.server.sessions import Sessions
 from anivoice.server.workers import Workers
-from anivoice.voices import VoiceLibrary
+from anivoice.voices.library import VoiceLibrary
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from anivoice.audio.live_geometry import FRAME_SAMPLES, LiveGeometry
 from anivoice.engine.batch import LiveRequest, LiveResult
 from anivoice.models.voice_config import UnvoicedF0
 from anivoice.stages.options import ConversionOptions
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 
 @dataclass

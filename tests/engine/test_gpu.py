@@ -17,7 +17,7 @@ from anivoice.engine.engine import Engine
 from anivoice.engine.lanes import InlineLanes, Lanes
 from anivoice.engine.runner import TorchRunner
 from anivoice.stages.options import ConversionOptions
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 pytestmark = pytest.mark.gpu
 

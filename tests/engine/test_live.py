@@ -20,7 +20,7 @@ from anivoice.errors import InvalidModelFile, InvalidParameter
 from anivoice.models.rmvpe import build_rmvpe
 from anivoice.stages.options import ConversionOptions
 from anivoice.stages.pitch.networks import SaliencePitch
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 GEOMETRY = LiveGeometry(block_frames=8, context_frames=60, crossfade_frames=4, lookahead_frames=2)
 F0_HZ = 183.3

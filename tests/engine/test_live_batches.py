@@ -14,7 +14,7 @@ from anivoice.engine.batch import Job, LiveRequest, LiveResult, PitchRequest, Re
 from anivoice.engine.engine import Engine
 from anivoice.errors import AnivoiceError, Cancelled, InvalidParameter, Unavailable
 from anivoice.stages.options import ConversionOptions
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 CONFIG = SimpleNamespace(version="v2", has_f0=True, sample_rate_hz=48000)
 

@@ -40,7 +40,8 @@ from anivoice.engine.runner import TorchRunner
 from anivoice.parameters import ConversionParameters
 from anivoice.server.app import build_app
 from anivoice.stages.pitch.extractor import PitchExtractor
-from anivoice.voices import VoiceCache, VoiceLibrary
+from anivoice.voices.cache import VoiceCache
+from anivoice.voices.library import VoiceLibrary
 
 Client = TestClient[web.Request, web.Application]
 

@@ -10,7 +10,7 @@ from aiohttp import ClientError, FormData, web
 
 from anivoice.errors import InvalidModelFile, MissingAsset, Unavailable
 from anivoice.server import convert_route
-from anivoice.voices import VoiceLibrary
+from anivoice.voices.library import VoiceLibrary
 
 
 async def error_of(answer) -> str:

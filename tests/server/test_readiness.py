@@ -7,7 +7,7 @@ import pytest
 
 from anivoice.engine.batch import WarmRequest
 from anivoice.server.services import SERVICES
-from anivoice.voices import VoiceLibrary
+from anivoice.voices.library import VoiceLibrary
 
 
 async def readiness(client):

@@ -1,0 +1,155 @@
+"""Loaded voices: what is in use stays in memory, what changed on disk is read again."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anivoice.errors import InvalidModelFile, MissingAsset, NotFound
+from anivoice.models.checkpoints.file_stamp import Stamp, stamp_of
+from anivoice.models.voice_config import VoiceConfig
+from anivoice.voices.library import VoiceLibrary, find_encoder, missing_encoder_message, read_index, read_voice
+from anivoice.voices.voice import SharedEncoder, Voice, VoiceFiles
+
+if TYPE_CHECKING:
+    from anivoice.models.checkpoints.index_file import IvfIndex
+
+
+class VoiceCache:
+    """Loaded voices, the least recently used of them dropped beyond `max_bytes` unless in use. Thread-safe.
+
+    `acquire` reads files: call it on a worker thread. A voice is loaded once however many ask for it at the same time.
+    """
+
+    def __init__(self, library: VoiceLibrary, max_bytes: int) -> None:
+        self.library = library
+        self.max_bytes = max_bytes
+        self._voices: OrderedDict[str, Voice] = OrderedDict()
+        self._encoders: dict[Path, SharedEncoder] = {}
+        self._lock = threading.Lock()
+        self._loading: dict[str, threading.Lock] = {}
+        self._loading_encoder = threading.Lock()
+
+    @contextmanager
+    def using(self, name: str, with_index: bool) -> Iterator[Voice]:
+        """The voice, kept in memory for the duration of the block."""
+        voice = self.acquire(name, with_index)
+        try:
+            yield voice
+        finally:
+            self.release(voice)
+
+    def acquire(self, name: str, with_index: bool) -> Voice:
+        """The voice, loaded if need be. Raises NotFound, InvalidModelFile, MissingAsset."""
+        files = self.library.find(name)
+        with self._lock:
+            loading = self._loading.setdefault(name, threading.Lock())
+        with loading:
+            try:
+                voice = self._loaded(files)
+                if with_index and voice.index is None:
+                    voice.index = _index_for_use(files, voice.config)
+            except FileNotFoundError as error:
+                raise NotFound(f"model_name: a file of voice {name!r} has just been removed; try again") from error
+            with self._lock:
+                self._voices[name] = voice
+                self._voices.move_to_end(name)
+                voice.num_users += 1
+                self._shrink()
+        return voice
+
+    def release(self, voice: Voice) -> None:
+        """The caller is done with what `acquire` gave."""
+        with self._lock:
+            voice.num_users -= 1
+            self._shrink()
+
+    def evict_idle(self) -> bool:
+        """Drops the least recently used voice that is not in use. False if there is none."""
+        with self._lock:
+            name = next((name for name, voice in self._voices.items() if voice.num_users == 0), None)
+            if name is not None:
+                del self._voices[name]
+        return name is not None
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all voices kept."""
+        return sum(voice.num_bytes for voice in list(self._voices.values()))
+
+    def loaded_names(self) -> list[str]:
+        """Voices in memory, the least recently used first."""
+        with self._lock:
+            return list(self._voices)
+
+    def _shrink(self) -> None:
+        for name, voice in list(self._voices.items()):
+            if self.num_bytes <= self.max_bytes:
+                return
+            if voice.num_users == 0 and name != next(reversed(self._voices)):
+                del self._voices[name]
+
+    def _loaded(self, files: VoiceFiles) -> Voice:
+        stamp = files.stamp()
+        with self._lock:
+            voice = self._voices.get(files.name)
+        if voice is not None and voice.stamp == stamp and voice.encoder.stamp == _encoder_stamp(voice.encoder.path):
+            return voice
+        return self._load(files, stamp)
+
+    def _load(self, files: VoiceFiles, stamp: Stamp) -> Voice:
+        from anivoice.models.vits import build_synthesizer
+
+        settings, checkpoint = read_voice(files)
+        encoder = self._encoder(files, settings.embedder_model or checkpoint.embedder_model)
+        _check_encoder_fits(encoder, checkpoint.config)
+        return Voice(
+            files,
+            stamp,
+            checkpoint.config,
+            settings.unvoiced_f0 or checkpoint.unvoiced_f0 or "zero",
+            build_synthesizer(checkpoint.config, checkpoint.state),
+            encoder,
+        )
+
+    def _encoder(self, files: VoiceFiles, embedder_model: str | None) -> SharedEncoder:
+        """The content encoder the voice was made for, loaded once for all voices."""
+        from anivoice.models.checkpoints.content_file import load_content_encoder_state
+        from anivoice.models.hubert import build_hubert
+
+        path = find_encoder(self.library.weights_dir, embedder_model)
+        if path is None:
+            raise MissingAsset(missing_encoder_message(files.name, embedder_model, self.library.weights_dir))
+        stamp = _encoder_stamp(path)
+        with self._loading_encoder:
+            known = self._encoders.get(path)
+            if known is None or known.stamp != stamp:
+                known = SharedEncoder(path, stamp, build_hubert(*load_content_encoder_state(path)))
+                self._encoders[path] = known
+        return known
+
+
+def _check_encoder_fits(encoder: SharedEncoder, config: VoiceConfig) -> None:
+    """Raises InvalidModelFile if the encoder's features are not as wide as the voice needs them."""
+    width = encoder.model.config.feature_size(config.version)
+    if width != config.content_dim:
+        raise InvalidModelFile(
+            f"content encoder {encoder.path.name} gives {width} features, but a {config.version} voice needs "
+            f"{config.content_dim}; use the encoder that the voice was made for"
+        )
+
+
+def _encoder_stamp(path: Path) -> Stamp:
+    """The stamp of an encoder's file or folder; of one that is gone an empty one, which no loaded encoder has."""
+    if path.is_dir():
+        return stamp_of(iter(sorted(path.iterdir())))
+    return stamp_of(iter([path])) if path.exists() else ()
+
+
+def _index_for_use(files: VoiceFiles, config: VoiceConfig) -> "IvfIndex | None":
+    try:
+        return read_index(files, config)
+    except InvalidModelFile as error:
+        raise InvalidModelFile(f"{error}; or set index_rate to 0 to do without") from error
