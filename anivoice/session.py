@@ -2,6 +2,10 @@
 
 Positions of the output equal positions of the input: nothing is put before the first sample and, after `flush`, nothing
 is missing. What leaves at a step is `delay` older than what has come by then (see `audio.live_geometry`).
+
+Resampled audio is late. So both signals that are kept, that for the networks and the dry one, begin with as much
+silence as the later of their resamplers needs: a step is due, and has all its audio, with the last sample of its block,
+and this constant delay is one of the terms. Blocks are resampled one by one, whatever the messages were.
 """
 
 import math
@@ -72,17 +76,25 @@ class LiveStream:
         self._to_inner = StreamResampler(self.input_rate_hz, self.inner_rate_hz, low_delay=True)
         self._to_output = StreamResampler(self.inner_rate_hz, self.output_rate_hz, low_delay=True)
         self._heard, self._dry = History(), History()
+        delay_s = max(self._to_16k.delay_ms, self._to_inner.delay_ms) / 1000
+        self._heard.append(np.zeros(_whole(delay_s * SAMPLE_RATE_HZ), np.float32))
+        self._dry.append(np.zeros(_whole(self._heard.stop / SAMPLE_RATE_HZ * self.inner_rate_hz), np.float32))
+        self._late = self._dry.stop
         self._gathered: list[Samples] = []
-        self._num_input, self._next_end = 0, g.block_frames
+        self._num_input = self._num_taken = 0
+        self._next_end, self._next_due = 0, 0
+        self._await_next()
         self._last_end: int | None = None
         search = g.search_frames * hop
         self._seams = OverlapAdd(g.block_frames * hop, g.crossfade_frames * hop, search, search // 2, SEAM_PULL)
-        self._lead = (g.lookahead_frames + g.crossfade_frames) * hop + search - search // 2
+        self._lead = (g.lookahead_frames + g.crossfade_frames) * hop + search - search // 2 + self._late
         self._to_skip = self._lead
         self._num_left_out = 0
         self._num_given = 0
         self._envelope, self._limiter = LiveEnvelope(self.inner_rate_hz), Limiter(self.output_rate_hz)
-        self._gate, self._gate_gain = Gate(SAMPLE_RATE_HZ, self.source.parameters.gate_db), History()
+        self._gate = Gate(FRAME_SAMPLES, self.source.parameters.gate_db)
+        self._open: list[bool] = []
+        self._open_start = 0
         self._f0_hz = np.zeros(g.window_frames, np.float32)
         self._f0_start = g.block_frames - g.window_frames
         self._settled = 0
@@ -96,8 +108,7 @@ class LiveStream:
     @property
     def resampling_ms(self) -> float:
         """How much later samples come out of the resamplers."""
-        resamplers = (self._to_16k, self._to_inner)
-        return max(r.delay_ms for r in resamplers) + self._to_output.delay_ms
+        return 1000 * self._late / self.inner_rate_hz + self._to_output.delay_ms
 
     def latency_ms(self, computing_ms: float) -> dict[str, float]:
         """The delay contract: every term, and `total`."""
@@ -114,23 +125,32 @@ class LiveStream:
             self.reset()
         self._num_input += len(samples)
         self._gathered.append(samples)
-        if self._num_input < self._next_end * self.input_rate_hz / FRAMES_PER_SECOND:
+        if self._num_input < self._next_due:
             return []
-        gathered = self._gather()
-        return self._take(self._to_16k.feed(gathered), self._to_inner.feed(gathered))
+        gathered, start = self._gather()
+        steps = []
+        while self._num_input >= self._next_due:
+            self._take(gathered[self._num_taken - start : self._next_due - start])
+            self._num_taken = self._next_due
+            steps.append(Step(self._next_end))
+            self._await_next()
+        if self._num_taken < self._num_input:
+            self._gathered.append(gathered[self._num_taken - start :])
+        return steps
 
     def flush(self) -> list[Step]:
         """The stream ends here: the steps that bring out the rest. Feeding after it begins a new stream."""
         if self._last_end is not None or self._num_input == 0:
             return []
-        rest = self._gather()
-        steps = self._take(self._to_16k.feed(rest, last=True), self._to_inner.feed(rest, last=True))
+        rest, _ = self._gather()
+        self._take(rest, last=True)
         num_inner = math.ceil(self._num_input * self.inner_rate_hz / self.input_rate_hz)
         block = self.geometry.block_frames
         self._last_end = max(math.ceil((num_inner + self._lead) / (block * self._hop)) * block, self._next_end)
-        silence_16k = max(self._last_end * FRAME_SAMPLES - self._heard.stop, 0)
-        silence = max(self._last_end * self._hop - self._dry.stop, 0)
-        return steps + self._take(np.zeros(silence_16k, np.float32), np.zeros(silence, np.float32))
+        self._heard.append(np.zeros(max(self._last_end * FRAME_SAMPLES - self._heard.stop, 0), np.float32))
+        self._dry.append(np.zeros(max(self._last_end * self._hop - self._dry.stop, 0), np.float32))
+        self._listen()
+        return [Step(end) for end in range(self._next_end, self._last_end + 1, block)]
 
     def request(self, step: Step) -> LiveRequest | None:
         """What the engine shall do for the step; None when there is nothing to compute."""
@@ -180,7 +200,7 @@ class LiveStream:
             if p.passthrough and not p.mute and not failed:
                 window = self._dry.read(first, decode_stop * self._hop)
         block, offset = self._seams.feed(window)
-        if not p.passthrough:
+        if not p.passthrough and not self._envelope.is_idle(p.volume_envelope):
             at = first + offset
             block = self._envelope.feed(block, self._dry.read(at, at + len(block)), p.volume_envelope)
         self._forget(step)
@@ -194,26 +214,31 @@ class LiveStream:
         self._to_skip -= skipped
         self._num_left_out += self.geometry.block_frames * self._hop - skipped
 
-    def _gather(self) -> Samples:
-        """What has come since the last time, in one piece: small messages are not worth resampling one by one."""
-        gathered = np.concatenate([np.zeros(0, np.float32), *self._gathered])
-        self._gathered.clear()
-        return gathered
+    def _await_next(self) -> None:
+        """The next block, and how many input samples make it due."""
+        self._next_end += self.geometry.block_frames
+        self._next_due = _whole(self._next_end * self.input_rate_hz / FRAMES_PER_SECOND)
 
-    def _take(self, at_16k: Samples, at_inner_rate: Samples) -> list[Step]:
-        self._heard.append(at_16k)
-        self._dry.append(at_inner_rate)
-        self._gate_gain.append(self._gate.feed(at_16k).gain.astype(np.float32))
-        steps = []
-        while self._heard.stop >= self._next_end * FRAME_SAMPLES and self._dry.stop >= self._next_end * self._hop:
-            steps.append(Step(self._next_end))
-            self._next_end += self.geometry.block_frames
-        return steps
+    def _gather(self) -> tuple[Samples, int]:
+        """What has come and was not taken, in one piece, and its position: small messages are put together."""
+        parts = self._gathered
+        self._gathered = []
+        return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.zeros(0, np.float32)]), self._num_taken
+
+    def _take(self, samples: Samples, last: bool = False) -> None:
+        self._heard.append(self._to_16k.feed(samples, last))
+        self._dry.append(self._to_inner.feed(samples, last))
+        self._listen()
+
+    def _listen(self) -> None:
+        """The gate decides about the frames that became whole."""
+        first, stop = self._open_start + len(self._open), self._heard.stop // FRAME_SAMPLES
+        self._open += self._gate.feed(self._heard.read(first * FRAME_SAMPLES, stop * FRAME_SAMPLES))
 
     def _is_open(self, step: Step) -> bool:
         """Whether the gate is open anywhere in what the step decodes, or ahead of it."""
         start = step.end_frame - self.geometry.lookahead_frames - self.geometry.decode_frames
-        return bool(self._gate_gain.read(start * FRAME_SAMPLES, step.end_frame * FRAME_SAMPLES).any())
+        return any(self._open[max(start - self._open_start, 0) : step.end_frame - self._open_start])
 
     def _margins(self) -> tuple[int, int]:
         """Frames decoded beyond both ends of what is wanted: resampling rings there."""
@@ -278,4 +303,11 @@ class LiveStream:
         self._heard.forget_before((next_end - g.window_frames) * FRAME_SAMPLES)
         first_decoded = next_end - g.lookahead_frames - g.decode_frames
         self._dry.forget_before(first_decoded * self._hop)
-        self._gate_gain.forget_before(first_decoded * FRAME_SAMPLES)
+        if first_decoded > self._open_start:
+            del self._open[: first_decoded - self._open_start]
+            self._open_start = first_decoded
+
+
+def _whole(num_samples: float) -> int:
+    """Rounded up, whatever the last bits of a product say."""
+    return math.ceil(num_samples - 1e-6)

@@ -1,5 +1,6 @@
 """A live stream's bookkeeping: nothing lost or added, in time, whatever the splits. The network here is a mirror."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,22 @@ def test_blocks_come_as_soon_as_promised(voice: Voice) -> None:
     for i in range(0, len(samples), 480):
         given_out += sum(len(answer(stream, step)) for step in stream.feed(samples[i : i + 480]))
         assert given_out >= i + 480 - promised - 48
+
+
+@pytest.mark.parametrize("message_ms", [20, 80, 240])
+@pytest.mark.parametrize("rate_hz", [8000, 11025, 22050, 44100, 48000, 192000])
+def test_a_block_is_due_with_its_last_sample(voice: Voice, rate_hz: int, message_ms: int) -> None:
+    """Neither later, nor before all its audio is there at both inner rates."""
+    stream = stream_of(voice, preset="low", sample_rate=rate_hz)
+    samples = chirp(1.2, rate_hz)
+    edges = [round(ms * rate_hz / 1000) for ms in range(0, 1201, message_ms)]
+    num_due = 0
+    for start, stop in pairwise(edges):
+        for step in stream.feed(samples[start:stop]):
+            num_due += 1
+            answer(stream, step)
+        assert num_due == stop * 1000 // (80 * rate_hz)
+    assert stream.resampling_ms <= 12
 
 
 def test_a_failed_step_is_silence_and_never_the_speakers_voice(voice: Voice) -> None:

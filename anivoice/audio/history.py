@@ -5,16 +5,19 @@ from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
 
+SPARE_SHARE = 0.25
+"""Room beyond what is kept: less of it costs less memory and more copying."""
+
 
 class History:
     """Grows at the end, forgets at the front. Positions count from the first sample ever; before it there is silence.
 
-    Appending costs, on average, one copy of what is appended: the kept part is moved to the front only when the memory
-    is full, which has room for as much again.
+    What is kept lies in one piece and is never moved within its memory: when that is full, all goes to a new one. So
+    what was read stays what it was.
     """
 
     def __init__(self) -> None:
-        self._data = np.zeros(1024, np.float32)
+        self._data = np.zeros(0, np.float32)
         self._begin = 0
         self._start = 0
         self.stop = 0
@@ -22,26 +25,26 @@ class History:
 
     def append(self, samples: Samples) -> None:
         """Continue the signal."""
-        kept = self.stop - self._start
-        end = self._begin + kept + len(samples)
+        at = self._begin + self.stop - self._start
+        end = at + len(samples)
         if end > len(self._data):
-            room = self._data if kept + len(samples) <= len(self._data) // 2 else np.zeros(2 * end, np.float32)
-            room[:kept] = self._data[self._begin : self._begin + kept].copy()
-            self._data, self._begin = room, 0
-        at = self._begin + kept
-        self._data[at : at + len(samples)] = samples
+            kept = self._data[self._begin : at]
+            self._data = np.empty(int((1 + SPARE_SHARE) * (len(kept) + len(samples))), np.float32)
+            self._data[: len(kept)] = kept
+            self._begin, at = 0, len(kept)
+            end = at + len(samples)
+        self._data[at:end] = samples
         self.stop += len(samples)
 
     def read(self, start: int, stop: int) -> Samples:
-        """A copy of the samples `start` to `stop`. Raises ValueError for what is forgotten or has not come."""
+        """The samples `start` to `stop`; do not write to them. Raises ValueError for what is forgotten or to come."""
         if stop > self.stop or max(start, 0) < self._start:
             raise ValueError(f"samples {start}..{stop} are not within {self._start}..{self.stop}")
-        out = np.zeros(stop - start, np.float32)
-        if stop > 0:
-            first = max(start, 0)
-            at = self._begin + first - self._start
-            out[first - start :] = self._data[at : at + stop - first]
-        return out
+        first, offset = max(start, 0), self._begin - self._start
+        there = self._data[offset + first : offset + max(stop, first)]
+        if start >= 0:
+            return there
+        return np.concatenate([np.zeros(min(stop, 0) - start, np.float32), there])
 
     def forget_before(self, position: int) -> None:
         """What comes before `position` is not needed any more."""

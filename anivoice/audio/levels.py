@@ -4,7 +4,6 @@ All of them give the same for any split of the signal, but for the limiter, whic
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +12,6 @@ Samples = NDArray[np.float32]
 
 GATE_HYSTERESIS_DB = 6.0
 """The gate closes so far below the level at which it opens."""
-
-SILENT_POWER = 1e-30
-"""Keeps the level of digital silence finite: -300 dB."""
 
 ENVELOPE_HOPS_PER_S = 400
 ENVELOPE_TIME_S = 0.02
@@ -30,17 +26,6 @@ MAX_GAIN_RATIO_PER_HOP = 1.5
 
 LIMITER_ATTACK_S, MIN_LIMITER_ATTACK_SAMPLES = 0.004, 64
 LIMITER_RELEASE_S = 0.3
-
-
-@dataclass(frozen=True)
-class GateState:
-    """What the gate says about a block."""
-
-    is_open: bool
-    """Whether any sample of the block has a gain above 0."""
-
-    gain: Samples
-    """`[n]`, 0..1, for every sample of the block."""
 
 
 class _Hops:
@@ -66,56 +51,34 @@ class _Hops:
 
 
 class Gate:
-    """Open while the signal is loud. Decides every 10 ms, by the RMS of the 10 ms before.
+    """Open while the signal is loud. Decides every 10 ms, by the RMS of these 10 ms.
 
     It opens at `gate_db` (0 dB is an RMS of 1) and closes when the level has been `GATE_HYSTERESIS_DB` lower for
-    `hold_ms`. The gain follows in straight ramps. Since a decision comes up to 10 ms after the sound, apply the gain
-    to a signal delayed by 10 ms and `attack_ms` if no onset may be cut. `gate_db` may be set at any time.
+    `hold_ms`. It says what need not be computed, and touches no sample: sounds come and go by the crossfade of the
+    first and of the last block that is computed. `gate_db` may be set at any time.
     """
 
-    def __init__(
-        self, rate_hz: int, gate_db: float, hold_ms: float = 250, attack_ms: float = 10, release_ms: float = 50
-    ) -> None:
-        self.frame_samples = max(rate_hz // 100, 1)
+    def __init__(self, frame_samples: int, gate_db: float, hold_ms: float = 300) -> None:
+        self.frame_samples = frame_samples
         self.gate_db = gate_db
         self.hold_frames = max(round(hold_ms / 10), 1)
-        frames = np.arange(1, self.frame_samples + 1) / self.frame_samples
-        self._rise, self._fall = frames * (10 / attack_ms), frames * (-10 / release_ms)
         self.reset()
 
     def reset(self) -> None:
         """Closed, as at the beginning."""
-        self._gain = 0.0
         self._frames_to_hold = 0
-        self._hops = _Hops(1, self.frame_samples)
 
-    def feed(self, samples: Samples) -> GateState:
-        """`[n]` -> the gains of these samples, `[n]`."""
-        num_before = self._hops.num_waiting
-        tracks = []
-        for (power,) in self._hops.feed(samples):
-            tracks.append(self._track())
-            self._gain = float(tracks[-1][-1])
-            self._decide(power)
-        tracks.append(self._track()[: self._hops.num_waiting])
-        gain = np.concatenate(tracks)[num_before:]
-        return GateState(bool(gain.any()), gain)
+    def feed(self, samples: Samples) -> list[bool]:
+        """Whole frames `[num_frames * frame_samples]` -> whether each of them is to be heard."""
+        frames = samples.reshape(-1, self.frame_samples)
+        opening = self.frame_samples * 10 ** (self.gate_db / 10)
+        closing = opening * 10 ** (-GATE_HYSTERESIS_DB / 10)
+        energies: list[float] = np.vecdot(frames, frames).tolist()
+        return [self._decide(energy >= (closing if self._frames_to_hold else opening)) for energy in energies]
 
-    def _decide(self, power: float) -> None:
-        """At the end of a frame."""
-        level_db = 10 * math.log10(power + SILENT_POWER)
-        is_open = self._frames_to_hold > 0
-        if level_db >= self.gate_db - (GATE_HYSTERESIS_DB if is_open else 0):
-            self._frames_to_hold = self.hold_frames
-        else:
-            self._frames_to_hold = max(self._frames_to_hold - 1, 0)
-
-    def _track(self) -> Samples:
-        """The gain's way through a frame towards 1 (open) or 0 (closed)."""
-        is_open = self._frames_to_hold > 0
-        if self._gain == is_open:
-            return np.full(self.frame_samples, self._gain, np.float32)
-        return np.clip(self._gain + (self._rise if is_open else self._fall), 0, 1).astype(np.float32)
+    def _decide(self, is_loud: bool) -> bool:
+        self._frames_to_hold = self.hold_frames if is_loud else max(self._frames_to_hold - 1, 0)
+        return self._frames_to_hold > 0
 
 
 class LiveEnvelope:
@@ -136,15 +99,23 @@ class LiveEnvelope:
         self._hops = _Hops(2, self.hop_samples)
         self._heard = self._made = 0.0
         self._gain, self._next_gain = 1.0, 1.0
+        self._is_new = True
+
+    def is_idle(self, volume_envelope: float) -> bool:
+        """Whether there is nothing to do, and nothing to look at; a change of that begins from gain 1."""
+        is_idle = volume_envelope == 1 and self._gain == self._next_gain == 1
+        if is_idle and not self._is_new:
+            self.reset()
+        return is_idle
 
     def feed(self, made: Samples, heard: Samples, volume_envelope: float) -> Samples:
         """`made` `[n]` and the input under the same stretch of time `[n]` -> `made` at its new loudness, `[n]`.
 
-        With `volume_envelope` 1 the gain goes to exactly 1, and stays there: feed always, so that a change is smooth.
+        With `volume_envelope` 1 the gain goes to exactly 1, and stays there.
         """
-        if volume_envelope == 1 and self._gain == self._next_gain == 1:
-            self.reset()
+        if self.is_idle(volume_envelope):
             return made
+        self._is_new = False
         num_before = self._hops.num_waiting
         points = [self._gain, self._next_gain]
         for heard_power, made_power in self._hops.feed(heard, made):
@@ -183,7 +154,7 @@ class Limiter:
     def feed(self, samples: Samples) -> Samples:
         """`[n]` -> `[n]`"""
         magnitudes = np.abs(samples)
-        if not len(samples) or (self._gain == 1 and magnitudes.max() <= self.ceiling):
+        if not len(samples) or (self._gain == 1 and np.maximum.reduce(magnitudes) <= self.ceiling):
             return samples
         allowed = self.ceiling / np.maximum(magnitudes, self.ceiling).astype(np.float64)
         gain = np.minimum(allowed, self._rising(self._falling(allowed)))

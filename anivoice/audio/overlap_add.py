@@ -5,12 +5,21 @@ given out:            from the best offset within the search range on, `block` s
                       samples are mixed with the tail that the window before left
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
+
+SILENT_ENERGY = 1e-8
+ROUNDING = 1e-9
+MAX_DIRECT_OFFSETS = 200
+"""Where a product for each offset takes about as long as three transforms."""
+
+FFT_GRID = 256
+"""Lengths with large prime factors take long."""
 
 
 class OverlapAdd:
@@ -34,6 +43,7 @@ class OverlapAdd:
         self.crossfade_samples = crossfade_samples
         self.search_samples = search_samples
         self.neutral_offset = neutral_offset
+        self.pull = pull
         self.watch: Callable[[Samples, Samples], None] | None = None
         """Called with the tail and what it is mixed with: the measure of a seam."""
         distance = np.abs(np.arange(search_samples + 1) - neutral_offset)
@@ -55,22 +65,57 @@ class OverlapAdd:
     def feed(self, window: Samples) -> tuple[Samples, int]:
         """A window of at least `window_samples` -> the next block, `[block_samples]`, and the offset chosen."""
         offset = self.best_offset(window)
-        aligned = window[offset:].astype(np.float32)
-        n = self.crossfade_samples
+        n, size = self.crossfade_samples, self.block_samples
+        aligned = window[offset : offset + size + n].astype(np.float32)
+        head = aligned[:n]
         if self.watch is not None:
-            self.watch(self.tail, aligned[:n].copy())
-        aligned[:n] = aligned[:n] * self.fade_in + self.tail * self.fade_out
-        self.tail = aligned[self.block_samples : self.block_samples + n].copy()
-        return aligned[: self.block_samples], offset
+            self.watch(self.tail, head.copy())
+        head *= self.fade_in
+        self.tail *= self.fade_out
+        head += self.tail
+        self.tail = aligned[size:].copy()
+        return aligned[:size], offset
 
     def best_offset(self, window: Samples) -> int:
         """Where the window resembles the tail most: the first maximum of the normalised correlation."""
-        if not self.tail.any():
+        tail = self.tail.astype(np.float64)
+        level = math.sqrt(tail @ tail)
+        if level == 0:
             return self.neutral_offset
         head = window[: self.crossfade_samples + self.search_samples].astype(np.float64)
-        tail = self.tail.astype(np.float64)
-        correlation = np.correlate(head, tail, "valid")
-        sums = np.cumsum(np.concatenate([np.zeros(1), np.square(head)]))
-        energy = sums[len(tail) :] - sums[: len(head) - len(tail) + 1]
-        match = correlation / np.sqrt(energy + 1e-8)
-        return int(np.argmax(match - self.penalty * np.linalg.norm(tail)))
+        low, high = self._candidates(head, tail, level)
+        if low == high:
+            return low
+        head = head[low : high + len(tail)]
+        match = _correlate(head, tail) / np.sqrt(_energies(head, len(tail)) + SILENT_ENERGY)
+        return low + int(np.argmax(match - self.penalty[low : high + 1] * level))
+
+    def _candidates(self, head: NDArray[np.float64], tail: NDArray[np.float64], level: float) -> tuple[int, int]:
+        """The range, both ends included, outside of which no offset can be better than the neutral one.
+
+        No correlation is above 1. So where windows agree, as they should, few offsets have to be looked at.
+        """
+        if self.pull == 0:
+            return 0, self.search_samples
+        neutral = self.neutral_offset
+        part = head[neutral : neutral + len(tail)]
+        reached = (part @ tail) / math.sqrt(part @ part + SILENT_ENERGY) / level
+        radius = int((1 + ROUNDING - reached) / self.pull * self.search_samples)
+        return max(neutral - radius, 0), min(neutral + radius, self.search_samples)
+
+
+def _correlate(head: NDArray[np.float64], tail: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The products of `tail` with all stretches of `head`: one by one if they are few, else by way of their spectra."""
+    num_offsets = len(head) - len(tail) + 1
+    if num_offsets <= MAX_DIRECT_OFFSETS:
+        return np.asarray(np.correlate(head, tail, "valid"))
+    size = -(-len(head) // FFT_GRID) * FFT_GRID
+    spectrum = np.fft.rfft(head, size) * np.fft.rfft(tail, size).conj()
+    return np.asarray(np.fft.irfft(spectrum, size)[:num_offsets])
+
+
+def _energies(head: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Of all stretches of `size` samples."""
+    squares = head * head
+    change = np.cumsum(squares[size:] - squares[: len(head) - size])
+    return np.asarray(np.maximum(squares[:size].sum() + np.concatenate([np.zeros(1), change]), 0))

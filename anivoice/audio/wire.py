@@ -118,7 +118,10 @@ class WireEncoder:
 
 def _to_int16(samples: Samples) -> NDArray[np.int16]:
     """Rounded and clipped; the inverse of what the decoder does."""
-    return np.clip(np.rint(samples * INT16_SCALE), -INT16_SCALE, INT16_SCALE - 1).astype(np.dtype("<i2"))
+    scaled = samples * np.float32(INT16_SCALE)
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, -INT16_SCALE, INT16_SCALE - 1, out=scaled)
+    return scaled.astype(np.dtype("<i2"))
 
 
 def _check_format(wire_format: str) -> None:
