@@ -7,7 +7,7 @@ from anivoice.cli_options import Commands, add_device_options, add_live_engine_o
 
 
 def add_bench(commands: Commands) -> None:
-    """`anivoice bench convert | live | overhead`."""
+    """`anivoice bench convert | live | overhead | seams`."""
     parser = commands.add_parser("bench", help="measure speed")
     benchmarks = parser.add_subparsers(metavar="BENCHMARK", required=True)
     convert = benchmarks.add_parser(
@@ -25,6 +25,7 @@ def add_bench(commands: Commands) -> None:
     convert.set_defaults(run=_bench_convert)
     _add_bench_live(benchmarks)
     _add_bench_overhead(benchmarks)
+    _add_bench_seams(benchmarks)
 
 
 def _add_bench_live(benchmarks: Commands) -> None:
@@ -52,6 +53,24 @@ def _add_bench_overhead(benchmarks: Commands) -> None:
     )
     add_load_options(parser, num_sessions=200)
     parser.set_defaults(run=_bench_overhead)
+
+
+def _add_bench_seams(benchmarks: Commands) -> None:
+    parser = benchmarks.add_parser(
+        "seams",
+        help="what the blocks of a live stream do to the sound, beside the file path",
+        description="Spectral change at the seams by that elsewhere, agreement of successive windows, and the distance "
+        "of streamed from file output, with full-size networks of random weights or a voice of yours.",
+    )
+    parser.add_argument("--synthetic", default="v2-48k", help="v1-32k, v1-40k, v1-48k, v2-32k, v2-40k or v2-48k")
+    parser.add_argument("--model-name", help="a voice in the weights folder, in place of random weights")
+    parser.add_argument("--presets", nargs="+", default=["ultra", "low", "balanced", "quality"], metavar="PRESET")
+    parser.add_argument("--sounds", nargs="+", default=["vowel", "glide", "speech"], metavar="SOUND")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of each sound (3)")
+    parser.add_argument("--pitch-extraction-algo", default="pm", help="pitch method (pm)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, - for standard output")
+    add_device_options(parser)
+    parser.set_defaults(run=_bench_seams)
 
 
 def _bench_convert(arguments: argparse.Namespace) -> int:
@@ -96,3 +115,22 @@ def _bench_overhead(arguments: argparse.Namespace) -> int:
     from anivoice.bench.overhead import VOICE_NAME, run_bench_overhead
 
     return run_bench_overhead(settings, load_options(arguments, [VOICE_NAME], {}), arguments.json)
+
+
+def _bench_seams(arguments: argparse.Namespace) -> int:
+    from anivoice.config import configure_process
+
+    configure_process()
+    settings = settings_of(arguments)
+    from anivoice.bench.seams import run_bench_seams
+
+    return run_bench_seams(
+        settings,
+        arguments.synthetic,
+        arguments.model_name,
+        arguments.presets,
+        arguments.sounds,
+        arguments.seconds,
+        arguments.pitch_extraction_algo,
+        arguments.json,
+    )

@@ -256,11 +256,15 @@ def finish_contour(f0_hz: NDArray[np.float64], unvoiced_f0: UnvoicedF0, semitone
 def source_phases(
     f0_hz: NDArray[np.float64] | None, segments: list[Segment], sample_rate_hz: int, profile: Profile
 ) -> list[float]:
-    """Phase of the harmonic source before each window, in cycles, as if the recording were synthesised in one go."""
+    """Phase of the harmonic source before each window, in cycles, as if the recording were synthesised in one go.
+
+    It is 0 where the recording begins, as in a live stream.
+    """
     if f0_hz is None:
         return [0.0] * len(segments)
     advance = np.remainder(f0_hz / sample_rate_hz * (sample_rate_hz // 100), 1.0)
     phase = np.concatenate([[0.0], np.cumsum(advance)])
+    phase -= phase[profile.pad_samples // FRAME_SAMPLES]
     return [float(phase[(s.window_start + profile.pad_samples) // FRAME_SAMPLES] % 1.0) for s in segments]
 
 

@@ -8,16 +8,16 @@ import soundfile
 import torch
 from conformance import OWN_VECTORS, load_voice
 from numpy.typing import NDArray
-from seams import forget_position, run_stream, seam_ratio
 
 from anivoice.audio.live_geometry import PRESETS
+from anivoice.bench.seam_measures import forget_position, run_stream, seam_ratio
+from anivoice.bench.seams import RATE_HZ, sound
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
 from anivoice.session import LiveStream, Source
 from anivoice.stream_settings import StreamParameters
 from anivoice.voices.voice import Voice
 
-RATE_HZ = 16000
 SECONDS = 2.5
 
 
@@ -34,14 +34,11 @@ def engine() -> Iterator[Engine]:
     engine.stop()
 
 
-def sound(name: str) -> NDArray[np.float32]:
-    t = np.arange(round(SECONDS * RATE_HZ)) / RATE_HZ
-    if name == "speech":
-        samples, _ = soundfile.read(OWN_VECTORS / "audio" / "speech_long_16k.wav", dtype="float32")
-        return samples[RATE_HZ : RATE_HZ + len(t)]
-    f0_hz = 150.0 * np.ones_like(t) if name == "vowel" else 150 * 2 ** (0.4 * np.sin(2 * np.pi * 0.5 * t))
-    phase = 2 * np.pi * np.cumsum(f0_hz) / RATE_HZ
-    return (0.2 * sum(np.sin(h * phase) / h for h in range(1, 20))).astype(np.float32)
+def sound_of(name: str) -> NDArray[np.float32]:
+    if name != "speech":
+        return sound(name, SECONDS)
+    samples, _ = soundfile.read(OWN_VECTORS / "audio" / "speech_long_16k.wav", dtype="float32")
+    return samples[RATE_HZ : RATE_HZ + round(SECONDS * RATE_HZ)]
 
 
 def source(voice: Voice, preset: str) -> Source:
@@ -53,7 +50,7 @@ def source(voice: Voice, preset: str) -> Source:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_seams_change_no_more_than_the_rest(engine: Engine, voice: Voice, preset: str, name: str) -> None:
     asked = source(voice, preset)
-    run = run_stream(engine, asked, sound(name))
+    run = run_stream(engine, asked, sound_of(name))
     assert len(run.output) == round(SECONDS * 40000)
     assert seam_ratio(run.output, 40000, LiveStream(asked, 1)) <= 1.05
 
@@ -61,7 +58,7 @@ def test_seams_change_no_more_than_the_rest(engine: Engine, voice: Voice, preset
 @pytest.mark.parametrize("name", ["vowel", "speech"])
 def test_noise_and_phase_by_position_are_what_makes_windows_agree(engine: Engine, voice: Voice, name: str) -> None:
     asked = source(voice, "balanced")
-    tied = run_stream(engine, asked, sound(name))
-    loose = run_stream(engine, asked, sound(name), spoil=forget_position)
+    tied = run_stream(engine, asked, sound_of(name))
+    loose = run_stream(engine, asked, sound_of(name), spoil=forget_position)
     assert np.median(tied.mismatches) < 0.15
     assert np.median(loose.mismatches) > 3 * np.median(tied.mismatches)
