@@ -138,7 +138,8 @@ def _mel_db(samples: Samples, rate_hz: int) -> NDArray[np.float32]:
 def lag_ms(late: Samples, early: Samples, rate_hz: int) -> float:
     """How much later `late` is, to 1 ms: where the spectra agree best within 50 ms.
 
-    A periodic sound has no sharp answer. Not by the waveforms: those of a stream and of a file differ by the phase of the harmonics, which nobody hears.
+    A periodic sound has no sharp answer. Not by the waveforms: those of a stream and of a file may differ by the phase
+    of the harmonics, which nobody hears.
     """
     reach = MAX_LAG_MS
     one, other = (_log_bands(samples, rate_hz, LAG_HOP_S, LAG_WINDOW_S)[0] for samples in (late, early))

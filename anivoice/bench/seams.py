@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -148,7 +149,7 @@ def run_bench_seams(
 
 
 def _print(rows: Sequence[Figures], title: str) -> None:
-    table = Table("sound", "preset", *COLUMNS.values(), title=title)
+    table = Table("sound", "preset", *COLUMNS.values(), title=title, box=SIMPLE, pad_edge=False)
     for row in rows:
         table.add_row(str(row["sound"]), str(row["preset"]), *(f"{row[name]:.2f}" for name in COLUMNS))
     Console().print(table)
