@@ -1,4 +1,4 @@
-"""The pitch that is heard, measured on converted files.
+"""The pitch that is heard, measured on converted files and on streams.
 
 The voice here is a real one whose decoder has been set to let the harmonic source through and nothing else: what comes
 out is a tone at the f0 that the network was told, so an independent pitch tracker can check height, timing and joints.
@@ -18,11 +18,14 @@ from conformance import load_tone_voice
 from numpy.typing import NDArray
 
 from anivoice.audio.segmentation import Profile
+from anivoice.bench.seam_measures import run_stream, share_within_cents
 from anivoice.engine.batch import Job
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
 from anivoice.offline import ConversionTask, convert_file, convert_recording, settle
 from anivoice.parameters import ConversionParameters
+from anivoice.session import Source
+from anivoice.stream_settings import StreamParameters
 from anivoice.voices.voice import Voice
 
 RATE_HZ = 16000
@@ -116,3 +119,29 @@ def test_the_tone_goes_on_through_the_joints(engine: Engine, runner: TorchRunner
     assert len(pieces) >= 2
     # Without noise, and with the decoder deaf to the latent, nothing but phase and position could differ.
     np.testing.assert_allclose(np.concatenate(pieces), one, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("method", "preset"), [("pm", "ultra"), ("pm", "low"), ("fcpe", "balanced"), ("pm", "quality")]
+)
+def test_a_stream_has_the_pitch_of_the_file(
+    engine: Engine, runner: TorchRunner, tone_voice: Voice, method: str, preset: str
+) -> None:
+    given = {"preset": preset, "pitch_extraction_algo": method, "pitch_change": 3, "sample_rate": RATE_HZ}
+    parameters = StreamParameters.model_validate({**given, "output_sample_rate": 48000})
+    file, rate_hz = convert(engine, settle(tone_voice, ConversionParameters(**shared(given), seed=1), runner.pitch))
+    streamed = run_stream(engine, Source(tone_voice, parameters, method), glide()[0], seed=1).output
+    assert (len(streamed), rate_hz) == (len(file), 48000)
+    (times, wanted_hz), (_, f0_hz) = (heard_f0(samples, rate_hz) for samples in (file, streamed))
+    inside = (times > 0.1) & (times < SECONDS - 0.1) & (wanted_hz > 0)
+    assert share_within_cents(f0_hz[inside], wanted_hz[inside], 10) > 0.95
+    # In time, too: the glide alone moves f0 by up to 13 cents in 5 ms.
+    slope = np.gradient(1200 * np.log2(wanted_hz[inside]), times[inside])
+    error = 1200 * np.log2(np.where(f0_hz[inside] > 0, f0_hz[inside], wanted_hz[inside]) / wanted_hz[inside])
+    lag_s = -np.sum(error * slope) / np.sum(slope**2)
+    assert abs(lag_s) < 0.001
+
+
+def shared(given: dict[str, object]) -> dict[str, object]:
+    """Those parameters that file and stream have in common."""
+    return {name: value for name, value in given.items() if name in ConversionParameters.model_fields}
