@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from anivoice.session import LiveStream, Source
 from anivoice.stream_settings import StreamParameters
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 TEN_MINUTES_S = 600
 MESSAGE_MS = 10

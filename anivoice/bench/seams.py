@@ -34,7 +34,7 @@ from anivoice.errors import InvalidParameter
 from anivoice.offline import ConversionTask, convert_file, estimate_pitch
 from anivoice.session import LiveStream, Source
 from anivoice.stream_settings import StreamParameters
-from anivoice.voices import Voice
+from anivoice.voices.voice import Voice
 
 RATE_HZ = 16000
 SOUNDS = ("vowel", "glide", "speech")
