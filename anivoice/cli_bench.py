@@ -3,11 +3,18 @@
 import argparse
 from pathlib import Path
 
-from anivoice.cli_options import Commands, add_device_options, add_live_engine_options, add_load_options, settings_of
+from anivoice.cli_options import (
+    Commands,
+    add_device_options,
+    add_geometry_options,
+    add_live_engine_options,
+    add_load_options,
+    settings_of,
+)
 
 
 def add_bench(commands: Commands) -> None:
-    """`anivoice bench convert | live | overhead | seams`."""
+    """`anivoice bench convert | block | live | overhead | seams`."""
     parser = commands.add_parser("bench", help="measure speed")
     benchmarks = parser.add_subparsers(metavar="BENCHMARK", required=True)
     convert = benchmarks.add_parser(
@@ -23,9 +30,25 @@ def add_bench(commands: Commands) -> None:
     convert.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, - for standard output")
     add_device_options(convert, weights=False)
     convert.set_defaults(run=_bench_convert)
+    _add_bench_block(benchmarks)
     _add_bench_live(benchmarks)
     _add_bench_overhead(benchmarks)
     _add_bench_seams(benchmarks)
+
+
+def _add_bench_block(benchmarks: Commands) -> None:
+    parser = benchmarks.add_parser(
+        "block",
+        help="blocks of one live stream through full-size networks with random weights",
+        description="Times every stage of a block, and in pairs its whole window computed by plain eager modules.",
+    )
+    parser.add_argument("--synthetic", default="v2-48k", help="v1-32k, v1-40k, v1-48k, v2-32k, v2-40k or v2-48k")
+    parser.add_argument("--blocks", type=int, default=8, help="pairs that are measured; medians are shown (8)")
+    parser.add_argument("--no-baseline", action="store_true", help="do not time the plain window")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, - for standard output")
+    add_geometry_options(parser)
+    add_device_options(parser, weights=False)
+    parser.set_defaults(run=_bench_block)
 
 
 def _add_bench_live(benchmarks: Commands) -> None:
@@ -88,6 +111,23 @@ def _bench_convert(arguments: argparse.Namespace) -> int:
         arguments.repeat,
         not arguments.no_baseline,
         arguments.json,
+    )
+
+
+def _bench_block(arguments: argparse.Namespace) -> int:
+    from anivoice.config import configure_process
+
+    configure_process()
+    settings = settings_of(arguments)
+    from anivoice.bench.block import run_bench_block
+    from anivoice.stream_settings import StreamParameters
+
+    names = ("preset", "block_ms", "context_ms", "crossfade_ms", "lookahead_ms")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    parameters = StreamParameters().changed(given)
+    assert isinstance(parameters, StreamParameters)
+    return run_bench_block(
+        settings, arguments.synthetic, parameters, arguments.blocks, not arguments.no_baseline, arguments.json
     )
 
 

@@ -11,9 +11,6 @@ from conformance import OWN_VECTORS as VECTORS
 
 from anivoice.cli import build_parser, main
 from anivoice.config import Settings
-from anivoice.models.hubert import HubertConfig
-from anivoice.models.rmvpe_unet import RmvpeConfig
-from anivoice.models.voice_config import VoiceConfig
 
 
 @pytest.fixture
@@ -140,23 +137,3 @@ def test_no_voices_is_told(weights: Path, capsys: pytest.CaptureFixture[str]) ->
     (weights / "alice.pth").unlink()
     assert main(["voices"]) == 0
     assert "No voices yet" in capsys.readouterr().out
-
-
-def test_bench_compares_with_the_straightforward_form(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small_voice = VoiceConfig(
-        "v2", True, 8, 12, 16, 2, 1, 3, "1", (3, 7), ((1, 3), (1, 3)), (12, 10, 2, 2), 32, (24, 20, 4, 4), 2, 4, 48000
-    )
-    small_hubert = HubertConfig((8,) * 7, (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2), 768, 16, 1, 12, 16, 48)
-    monkeypatch.setattr("anivoice.bench.synthetic.full_size_config", lambda _: small_voice)
-    monkeypatch.setattr("anivoice.bench.synthetic.HUBERT_BASE", small_hubert)
-    small_rmvpe = RmvpeConfig(num_blocks=1, num_intermediate=1, first_channels=2)
-    monkeypatch.setattr("anivoice.bench.synthetic.RmvpeConfig", lambda: small_rmvpe)
-    out = tmp_path / "figures.json"
-    assert main(["bench", "convert", "--seconds", "1.2", "--repeat", "1", "--json", str(out)]) == 0
-    figures = json.loads(out.read_text())
-    assert figures["max_difference"] < 1e-3
-    assert figures["times_faster"] > 0
-    assert {"content", "pitch", "prior", "flow", "decoder", "files"} <= figures["stages_s"].keys()
-    assert figures["real_time_factor"] == pytest.approx(figures["wall_s"] / 1.2)

@@ -32,14 +32,15 @@ def convert_straightforwardly(voice: Voice, rmvpe: Rmvpe, source: BinaryIO, dest
         np.ascontiguousarray(read_reflected(high_pass(samples), -pad, len(samples) + pad), np.float32)
     )
     f0_hz = rmvpe.decode(rmvpe(padded.unsqueeze(0)))[:, : len(padded) // FRAME_SAMPLES].double()
-    content = _content(voice.encoder.model, padded, voice.config.version)
+    content = plain_content(voice.encoder.model, padded, voice.config.version)
     features = repeat_frames(content)[: f0_hz.shape[1]].unsqueeze(0)
     waveform = _synthesize(voice, features, f0_hz[:, : features.shape[1]], noise)
     trim = REFERENCE_PROFILE.pad_s * voice.config.sample_rate_hz
     _write(waveform[trim : len(waveform) - trim].numpy(), destination, voice.config.sample_rate_hz)
 
 
-def _content(model: HubertModel, samples: Tensor, version: Version) -> Tensor:
+def plain_content(model: HubertModel, samples: Tensor, version: Version) -> Tensor:
+    """`[L]` -> `[N, F]`."""
     x = samples[None, None]
     for layer in model.feature_extractor.conv_layers:
         x = layer(x)

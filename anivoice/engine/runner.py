@@ -19,7 +19,7 @@ from anivoice.engine.batch import (
 from anivoice.engine.lanes import FILES, Array, InlineLanes, Lanes
 from anivoice.engine.live import LivePath, Outcome
 from anivoice.errors import AnivoiceError
-from anivoice.models.parallel_decoder import DecoderThreads
+from anivoice.models.work_threads import WorkThreads
 from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.converter import Converter, Window
 from anivoice.stages.pitch.extractor import PitchExtractor
@@ -44,7 +44,7 @@ class TorchRunner:
         self.dtype = dtype
         self.num_threads = num_threads
         self.evict_idle_voice = evict_idle_voice
-        self.threads: DecoderThreads | None = None
+        self.threads: WorkThreads | None = None
         self.pitch = PitchExtractor(weights_dir, device, dtype)
         self.lanes = lanes or InlineLanes(device)
         self.live = LivePath(self.lanes, self.pitch, self.placed)
@@ -56,7 +56,7 @@ class TorchRunner:
         if self.num_threads is not None:
             torch.set_num_threads(self.num_threads)
         if self.device.type == "cpu" and torch.get_num_threads() > 1:
-            self.threads = DecoderThreads(torch.get_num_threads())
+            self.threads = WorkThreads(torch.get_num_threads())
         torch.set_flush_denormal(True)
         # float32 means float32: TF32 would cost three digits.
         torch.backends.cuda.matmul.allow_tf32 = False

@@ -10,12 +10,16 @@ not exist: tiles are cut at the signal's ends, where a convolution's own zero pa
 see, too. Inside, what a tile's false ends spoil is at most the halo, and that is thrown away. So tiles give the same
 waveform as the whole.
 
+Threads. A tile's matrix products are too small to be shared out (two threads gained nothing, measured), so each thread
+takes a part of every tile's rows, with the stage's halo around it. The threads wait for each other at every pause.
+
 Shape letters: B batch, C channels, T frames of 10 ms, S output samples per frame, G speaker embedding channels,
 R segments that are worked on side by side.
 """
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 import torch
@@ -25,11 +29,16 @@ from torch.nn import functional as F
 from anivoice.models.fast_conv import MIN_DIRECT_PRODUCTS, RowLayout, Scratch, bias_of
 from anivoice.models.nsf_hifigan import LAST_SLOPE, SLOPE, MrfHifiGan, NsfHifiGan
 from anivoice.models.residual_rows import Block, ResidualRows, groups_of
+from anivoice.models.steps import Steps
+from anivoice.models.work_threads import WorkThreads
 
 Decoder = NsfHifiGan | MrfHifiGan
 
 FRAMES_PER_TILE = 64
 SAMPLES_PER_TILE = 4800
+
+MIN_PART_HALOS = 2
+"""A part must be this many times longer than what is computed beyond one of its edges."""
 
 NARROW_COST = 20
 """Matrix products on rows of this many values take twice as long per value as on very wide rows (measured)."""
@@ -172,12 +181,14 @@ class _Stage:
 
 
 class _StageOfSignal:
-    """A stage and the source of the signal that it works on."""
+    """A stage and the source of the signal that it works on. Each of the `scratches` serves a thread."""
 
-    def __init__(self, stage: _Stage, source: Tensor | None, scratch: Scratch) -> None:
-        self.scratch = scratch
-        self.residual: ResidualRows | None = None
-        self.stage, self.rate, self.tile_rows = stage, stage.rate, stage.tile_rows
+    def __init__(
+        self, stage: _Stage, source: Tensor | None, scratches: list[Scratch], threads: WorkThreads | None
+    ) -> None:
+        self.threads, self.scratches = threads, scratches
+        self.residuals: list[ResidualRows | None] = [None] * len(scratches)
+        self.stage, self.rate, self.tile_rows = stage, stage.rate, stage.tile_rows * len(scratches)
         self.source = None if source is None else F.pad(source, (stage.noise_padding, stage.noise_padding))
 
     def input_range(self, lo: int, hi: int) -> tuple[int, int]:
@@ -186,17 +197,43 @@ class _StageOfSignal:
         return (lo - stage.kernel_size) // stage.rate + 1, (hi - 1) // stage.rate + 1
 
     def __call__(self, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Iterator[Tensor]:
+        bounds = part_bounds(lo, hi, len(self.scratches), self.stage.halo)
+        parts = [self._part(i, x, first, a, b, num_rows) for i, (a, b) in enumerate(pairwise(bounds))]
+        works = parts[0] if self.threads is None or len(parts) == 1 else self.threads.steps(parts)
+        pause = x.new_empty(0, self.stage.channels)
+        while True:
+            try:
+                next(works)
+            except StopIteration as end:
+                yield from end.value if isinstance(end.value, list) else [end.value]
+                return
+            yield pause
+
+    def _part(self, number: int, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Steps[Tensor]:
+        """Output rows `[lo, hi)`."""
         stage = self.stage
         a, b = max(lo - stage.halo, 0), min(hi + stage.halo, num_rows)
-        y = stage.upsample(F.leaky_relu(x, SLOPE), first, a, b)
+        start, stop = (row - first for row in self.input_range(lo, hi))
+        start = max(start, 0)
+        y = stage.upsample(F.leaky_relu(x[start:stop], SLOPE), first + start, a, b)
         if self.source is not None:
             stage.add_source(y, self.source, a, b)
-        if self.residual is None or self.residual.layout.num_samples != len(y):
-            self.residual = ResidualRows(stage.blocks, stage.layout(len(y)), self.scratch)
-        self.residual.load(y)
-        for _ in self.residual.steps():
-            yield y[:0]
-        yield self.residual.sum()[lo - a : hi - a]
+        residual = self.residuals[number]
+        if residual is None or residual.layout.num_samples != len(y):
+            residual = ResidualRows(stage.blocks, stage.layout(len(y)), self.scratches[number])
+            self.residuals[number] = residual
+        residual.load(y)
+        yield from residual.steps()
+        return residual.sum()[lo - a : hi - a]
+
+
+def part_bounds(lo: int, hi: int, num_parts: int, halo: int) -> list[int]:
+    """Where the rows `[lo, hi)` are cut into at most `num_parts` parts of about the same length, both ends included.
+
+    What is computed beyond a part's edges is at most half as much as the part itself.
+    """
+    num_parts = max(1, min(num_parts, (hi - lo) // max(MIN_PART_HALOS * halo, 1)))
+    return [lo + (hi - lo) * i // num_parts for i in range(num_parts + 1)]
 
 
 class _Waveform:
@@ -222,10 +259,14 @@ class _Waveform:
 
 
 class CpuDecoder:
-    """What `decoder` computes, for float32 on the CPU. Later changes of `decoder`'s weights are not seen."""
+    """What `decoder` computes, for float32 on the CPU. Later changes of `decoder`'s weights are not seen.
 
-    def __init__(self, decoder: Decoder, tuning: Tuning | None = None) -> None:
+    With `threads` every stage's tiles are shared out among them.
+    """
+
+    def __init__(self, decoder: Decoder, tuning: Tuning | None = None, threads: WorkThreads | None = None) -> None:
         tuning = tuning or Tuning()
+        self._threads = threads
         self.frame_samples = decoder.frame_samples
         self._pre, self._cond = decoder.conv_pre, decoder.cond
         self._stages: list[_Stage] = []
@@ -264,10 +305,11 @@ class CpuDecoder:
 
     def _decode_item(self, z: Tensor, g: Tensor, source: Tensor | None) -> Iterator[Tensor]:
         """`z` `[C, T]`, `g` `[G, 1]`, `source` `[T * S]` -> consecutive pieces `[n]`."""
-        num_rows, scratch = z.shape[1], Scratch()
+        num_rows, threads = z.shape[1], self._threads
+        scratches = [Scratch() for _ in range(1 if threads is None else threads.num_threads)]
         pieces = _stream(_Speaker(self._pre, self._cond(g)), iter([z.t()]), num_rows)
         for stage in self._stages:
-            pieces = _stream(_StageOfSignal(stage, source, scratch), pieces, num_rows)
+            pieces = _stream(_StageOfSignal(stage, source, scratches, threads), pieces, num_rows)
             num_rows *= stage.rate
         return _stream(self._post, pieces, num_rows)
 

@@ -24,8 +24,11 @@ from anivoice.stages.retrieval import Retriever
 from anivoice.stages.sinc_resampler import resample
 from anivoice.stages.synthesizer import NUM_RESAMPLING_FRAMES, VoiceSynthesizer
 
-LEFT_HALO_FRAMES = 4
-"""Decoded before the wanted part and thrown away. The crossfade hides what a shorter halo than the decoder's spoils."""
+MAX_HALO_FRAMES = 4
+"""Decoded on both sides of the wanted part at most, and thrown away. A shorter halo than the decoder's spoils the
+outermost frames (with random weights -58 dB in the last one, 10 to 20 dB less in each one further in),
+and those are crossfaded.
+"""
 
 
 def content_steps(encoder: ContentEncoder, samples: Tensor, version: Version) -> Steps[Tensor]:
@@ -107,9 +110,9 @@ class LiveSynthesis:
         self.shape = shape
         self.S = synthesizer.config.frame_samples
         self.stretched_samples = synthesizer.stretched_frame_samples(formant_shift)
-        left, right = self._halo(LEFT_HALO_FRAMES), self._halo(synthesizer.halo_frames)
-        self.start = max(shape.first_frame - left, 0)
-        self.stop = min(shape.end_frame + min(right, shape.lookahead_frames), shape.window_frames)
+        halo = self._halo(min(MAX_HALO_FRAMES, synthesizer.halo_frames))
+        self.start = max(shape.first_frame - halo, 0)
+        self.stop = min(shape.end_frame + min(halo, shape.lookahead_frames), shape.window_frames)
         self.flow_start = flow_first_frame(self.start)
         self.grid = (window_frame + self.start) * self.stretched_samples % self.S
         """Where on the grid of stretched frames the decoded part begins, in samples; 0 without a formant shift."""

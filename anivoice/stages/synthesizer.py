@@ -12,9 +12,9 @@ from torch import Tensor
 
 from anivoice.errors import InvalidParameter
 from anivoice.models.cpu_decoder import CpuDecoder
-from anivoice.models.parallel_decoder import DecoderThreads, ParallelDecoder
 from anivoice.models.sine_source import phase_after
 from anivoice.models.vits import Synthesizer, flow_first_frame
+from anivoice.models.work_threads import WorkThreads
 from anivoice.stages.noise import PositionalNoise
 from anivoice.stages.pitch.contour import coarse_pitch
 from anivoice.stages.sinc_resampler import resample
@@ -42,22 +42,20 @@ class Excitation:
 class VoiceSynthesizer:
     """One voice's network, placed on a device.
 
-    On the CPU in float32 a faster decoder takes the place of the network's own; with `threads` it decodes as many parts
-    of a window at a time as there are threads.
+    On the CPU in float32 a faster decoder takes the place of the network's own; it works on all `threads`.
     """
 
     def __init__(
-        self, model: Synthesizer, device: torch.device, dtype: torch.dtype, threads: DecoderThreads | None = None
+        self, model: Synthesizer, device: torch.device, dtype: torch.dtype, threads: WorkThreads | None = None
     ) -> None:
         self.model = model.to(device, dtype)
         self.config = model.config
         self.device = device
         self.dtype = dtype
         self.halo_frames = model.config.decoder_receptive_frames
-        self.cpu_decoder: CpuDecoder | ParallelDecoder | None = None
+        self.cpu_decoder: CpuDecoder | None = None
         if device.type == "cpu" and dtype == torch.float32:
-            decoder = CpuDecoder(model.dec)
-            self.cpu_decoder = decoder if threads is None else ParallelDecoder(decoder, self.halo_frames, threads)
+            self.cpu_decoder = CpuDecoder(model.dec, threads=threads)
 
     def steps(
         self,

@@ -1,6 +1,8 @@
 """The tiled decoder gives the waveform of the plain one."""
 
 import math
+from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 import torch
@@ -8,11 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from anivoice.models.cpu_decoder import CpuDecoder, Decoder, Tuning
+from anivoice.models.cpu_decoder import CpuDecoder, Decoder, Tuning, part_bounds
 from anivoice.models.nsf_hifigan import MrfHifiGan, NsfHifiGan
 from anivoice.models.voice_config import VoiceConfig
+from anivoice.models.work_threads import WorkThreads
 
 SMALL_TILES = Tuning(segment_rows=70, segments_width=32, min_direct_products=40)
+
+
+@pytest.fixture(scope="module")
+def threads() -> Iterator[WorkThreads]:
+    with WorkThreads(3) as threads:
+        yield threads
 
 
 def config_of(rates: tuple[int, ...], kernels: tuple[int, ...], *, has_f0: bool, resblock: str) -> VoiceConfig:
@@ -130,3 +139,23 @@ def test_the_usual_tuning_on_the_usual_kernels(num_frames: int) -> None:
     torch.testing.assert_close(
         CpuDecoder(decoder, Tuning(min_direct_products=0))(*inputs), decoder(*inputs), rtol=0, atol=1e-5
     )
+
+
+@given(lo=st.integers(0, 500), length=st.integers(1, 3000), num_parts=st.integers(1, 5), halo=st.integers(0, 90))
+def test_parts_are_of_about_the_same_length_and_not_too_short(lo: int, length: int, num_parts: int, halo: int) -> None:
+    bounds = part_bounds(lo, lo + length, num_parts, halo)
+    assert (bounds[0], bounds[-1]) == (lo, lo + length)
+    lengths = [stop - start for start, stop in pairwise(bounds)]
+    assert max(lengths) - min(lengths) <= 1
+    assert len(lengths) == 1 or (len(lengths) <= num_parts and min(lengths) >= 2 * halo)
+
+
+@pytest.mark.parametrize("small_tiles", [True, False])
+@pytest.mark.parametrize("num_frames", [1, 12, 51, 333])
+@torch.inference_mode()
+def test_several_threads_give_the_same_waveform(threads: WorkThreads, num_frames: int, small_tiles: bool) -> None:
+    config = config_of((10, 4, 2), (3, 7, 11), has_f0=True, resblock="1")
+    decoder = decoder_of(config, 6)
+    inputs = inputs_of(config, 2, num_frames)
+    pieces = list(CpuDecoder(decoder, SMALL_TILES if small_tiles else None, threads).decode_tiles(*inputs))
+    torch.testing.assert_close(torch.cat(pieces, 1), decoder(*inputs), rtol=0, atol=1e-5)
