@@ -43,7 +43,11 @@ def add_conversion_options(parser: argparse.ArgumentParser) -> None:
 
 def add_geometry_options(parser: argparse.ArgumentParser) -> None:
     """The lengths of a live stream's windows."""
-    parser.add_argument("--preset", help="ultra, low, balanced or quality: block of 40, 80, 160 or 320 ms (balanced)")
+    parser.add_argument(
+        "--preset",
+        help="ultra, low, balanced or quality: block of 40, 80, 160 or 320 ms; auto: the shortest that the machine "
+        "computes in time (balanced)",
+    )
     parser.add_argument("--block-ms", help="block, in place of the preset's")
     parser.add_argument("--context-ms", help="context, in place of the preset's")
     parser.add_argument("--crossfade-ms", help="crossfade, in place of the preset's")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from anivoice.audio.history import History
 from anivoice.audio.levels import Gate, Limiter, LiveEnvelope
-from anivoice.audio.live_geometry import FRAME_SAMPLES, SAMPLE_RATE_HZ, LiveGeometry
+from anivoice.audio.live_geometry import FRAME_SAMPLES, SAMPLE_RATE_HZ, LiveGeometry, NamedGeometry
 from anivoice.audio.overlap_add import OverlapAdd
 from anivoice.audio.resampler import StreamResampler
 from anivoice.engine.batch import LiveRequest, LiveResult
@@ -50,6 +50,13 @@ class Source:
     parameters: StreamParameters
     algo: str
     """The pitch method, settled; "none" for voices without f0."""
+    chosen: NamedGeometry | None = None
+    """The lengths, where the parameters leave a choice."""
+
+    @property
+    def lengths(self) -> NamedGeometry:
+        """Those that were chosen, else the first that the parameters allow."""
+        return self.chosen or self.parameters.geometries[0]
 
 
 class LiveStream:
@@ -61,7 +68,7 @@ class LiveStream:
     def __init__(self, source: Source, seed: int) -> None:
         self.source = source
         self.seed = seed
-        self.geometry: LiveGeometry = source.parameters.geometry
+        self.geometry: LiveGeometry = source.lengths.geometry
         self.input_rate_hz = source.parameters.sample_rate
         self.output_rate_hz = source.parameters.wire_output[1]
         whole = self.output_rate_hz % FRAMES_PER_SECOND == 0

@@ -38,6 +38,7 @@ class Streamed:
 
     input_seconds: float
     latency_ms: dict[str, float]
+    preset: object = None
     meter: DelayMeter = field(default_factory=DelayMeter)
     wall_s: float = 0.0
     num_output_samples: int = 0
@@ -144,7 +145,8 @@ async def _stream(
     meter = DelayMeter()
     async with StreamClient.connect(base_url, values, api_key, on_event=meter.note, keep_marks=True) as stream:
         meter.watch(stream)
-        streamed = Streamed(len(samples) / stream.input_rate_hz, stream.latency_ms, meter)
+        preset = (stream.ready or {}).get("preset")
+        streamed = Streamed(len(samples) / stream.input_rate_hz, stream.latency_ms, preset, meter)
         tasks = {
             asyncio.create_task(_send(stream, streamed, samples, pace)),
             asyncio.create_task(_receive(stream, streamed, output, progress)),
@@ -193,6 +195,7 @@ def _report(streamed: Streamed, pace: Pace) -> None:
 
     seconds = streamed.input_seconds
     print(f"{seconds:.2f} s of audio in {streamed.wall_s:.2f} s", file=sys.stderr)
+    print(f"preset: {streamed.preset}", file=sys.stderr)
     print(f"promised delay: {told(streamed.latency_ms)}", file=sys.stderr)
     if streamed.delay_ms:
         print(f"measured delay: {told(streamed.delay_ms)}", file=sys.stderr)

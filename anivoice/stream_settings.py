@@ -4,11 +4,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from anivoice.audio.live_geometry import LiveGeometry, Preset, live_geometry
+from anivoice.audio.live_geometry import NamedGeometry, auto_geometries, live_geometry
 from anivoice.parameters import Blank, ConversionParameters
 
 WireFormat = Literal["pcm_s16le", "pcm_f32le", "wav", "opus"]
 Mode = Literal["live", "reliable"]
+PresetChoice = Literal["auto", "ultra", "low", "balanced", "quality"]
 DEFAULT_GATE_DB = -60.0
 
 
@@ -26,7 +27,11 @@ class StreamParameters(ConversionParameters):
     output_format: Annotated[WireFormat | None, Blank] = Field(
         None, description="Format of the answer. Default: the input's."
     )
-    preset: Preset = Field("balanced", description="Block of 40 (ultra), 80 (low), 160 (balanced) or 320 ms (quality).")
+    preset: PresetChoice = Field(
+        "balanced",
+        description="Block of 40 (ultra), 80 (low), 160 (balanced) or 320 ms (quality); auto: the shortest that this "
+        "machine computes in time, as measured. The `ready` event says which it is.",
+    )
     block_ms: float | None = Field(None, ge=20, le=2000, description="Block, in place of the preset's.")
     context_ms: float | None = Field(None, ge=0, le=10000, description="Context, in place of the preset's.")
     crossfade_ms: float | None = Field(None, ge=10, le=200, description="Crossfade, in place of the preset's.")
@@ -42,9 +47,12 @@ class StreamParameters(ConversionParameters):
     events: bool = Field(False, description="Also send events: ready, stats, overrun, flushed.")
 
     @property
-    def geometry(self) -> LiveGeometry:
-        """Raises InvalidParameter."""
-        return live_geometry(self.preset, self.block_ms, self.context_ms, self.crossfade_ms, self.lookahead_ms)
+    def geometries(self) -> list[NamedGeometry]:
+        """The windows' lengths: one, or for `auto` several to choose from. Raises InvalidParameter."""
+        lengths = (self.block_ms, self.context_ms, self.crossfade_ms, self.lookahead_ms)
+        if self.preset == "auto":
+            return auto_geometries(*lengths)
+        return [NamedGeometry(self.preset, live_geometry(self.preset, *lengths))]
 
     @property
     def wire_output(self) -> tuple[WireFormat, int]:
@@ -58,8 +66,9 @@ class StreamParameters(ConversionParameters):
         return parameters
 
 
+LENGTHS = ("preset", "block_ms", "context_ms", "crossfade_ms", "lookahead_ms")
 FIXED_AFTER_START: tuple[str, ...] = (
     *("sample_rate", "format", "channels", "output_sample_rate", "output_format", "mode", "seed"),
-    *("preset", "block_ms", "context_ms", "crossfade_ms", "lookahead_ms"),
+    *LENGTHS,
 )
 """What cannot change once audio has come: it shapes the stream itself."""

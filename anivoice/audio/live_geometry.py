@@ -13,7 +13,7 @@ leaves at step `k` began `delay` before `end(k)`.
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from anivoice.errors import InvalidParameter
 
@@ -90,6 +90,19 @@ PRESET_GEOMETRY: dict[Preset, LiveGeometry] = {
     "quality": LiveGeometry(block_frames=32, context_frames=250, crossfade_frames=6, lookahead_frames=8),
 }
 
+LONGER_GEOMETRY: dict[str, LiveGeometry] = {
+    "long": LiveGeometry(block_frames=64, context_frames=128, crossfade_frames=6, lookahead_frames=8),
+    "longest": LiveGeometry(block_frames=96, context_frames=150, crossfade_frames=6, lookahead_frames=8),
+}
+"""For machines that no preset suits. Only `auto` takes them; their lengths can be asked for by number."""
+
+
+class NamedGeometry(NamedTuple):
+    """What a stream runs with. `name`: a preset, or one of LONGER_GEOMETRY."""
+
+    name: str
+    geometry: LiveGeometry
+
 
 def live_geometry(
     preset: Preset = "balanced",
@@ -99,7 +112,30 @@ def live_geometry(
     lookahead_ms: float | None = None,
 ) -> LiveGeometry:
     """A preset with the given lengths in place of its own, rounded up to the grid. Raises InvalidParameter."""
-    base = PRESET_GEOMETRY[preset]
+    return _with_lengths(PRESET_GEOMETRY[preset], block_ms, context_ms, crossfade_ms, lookahead_ms)
+
+
+def auto_geometries(
+    block_ms: float | None = None,
+    context_ms: float | None = None,
+    crossfade_ms: float | None = None,
+    lookahead_ms: float | None = None,
+) -> list[NamedGeometry]:
+    """What `auto` chooses from, the shortest first; the given lengths hold for all. Raises InvalidParameter."""
+    named = {
+        _with_lengths(base, block_ms, context_ms, crossfade_ms, lookahead_ms): name
+        for name, base in reversed([*PRESET_GEOMETRY.items(), *LONGER_GEOMETRY.items()])
+    }
+    return [NamedGeometry(name, geometry) for geometry, name in reversed(named.items())]
+
+
+def _with_lengths(
+    base: LiveGeometry,
+    block_ms: float | None,
+    context_ms: float | None,
+    crossfade_ms: float | None,
+    lookahead_ms: float | None,
+) -> LiveGeometry:
     return LiveGeometry(
         _frames("block_ms", block_ms, base.block_frames, MIN_BLOCK_MS, MAX_BLOCK_MS, grid=2),
         _frames("context_ms", context_ms, base.context_frames, 0, MAX_CONTEXT_MS, grid=2),

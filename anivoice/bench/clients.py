@@ -8,6 +8,7 @@ import asyncio
 import json
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,6 +46,8 @@ class Load:
 
     delays_ms: list[NDArray[np.float64]] = field(default_factory=list)
     promised_ms: dict[str, float] = field(default_factory=dict)
+    excess_ms: list[NDArray[np.float64]] = field(default_factory=list)
+    presets: Counter[str] = field(default_factory=Counter)
     lags_ms: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     num_connected: int = 0
@@ -52,15 +55,18 @@ class Load:
     num_samples_missing: int = 0
 
     def figures(self) -> Figures:
-        """As the JSON has them. `excess_ms`: delay beyond the promised one, of all messages of all sessions."""
-        delays = np.concatenate(self.delays_ms) if self.delays_ms else np.zeros(0)
+        """As the JSON has them. `excess_ms`: delay beyond the promised one, of all messages of all sessions. `presets`:
+        how many sessions run with which.
+        """
+        delays, excess = (np.concatenate([*parts, np.zeros(0)]) for parts in (self.delays_ms, self.excess_ms))
         p99s = [float(np.percentile(one, 99)) for one in self.delays_ms if len(one)]
         return {
             "connected": self.num_connected,
             "messages": len(delays),
             "delay_ms": percentiles(delays),
             "promised_ms": self.promised_ms,
-            "excess_ms": percentiles(delays - self.promised_ms.get("total", 0.0)),
+            "excess_ms": percentiles(excess),
+            "presets": dict(self.presets),
             "worst_session_p99_ms": max(p99s, default=0.0),
             "dropped_blocks": self.num_dropped_blocks,
             "samples_missing": self.num_samples_missing,
@@ -110,6 +116,7 @@ class _Client:
             try:
                 self._load.num_connected += 1
                 self._load.promised_ms = stream.latency_ms
+                self._load.presets[str((stream.ready or {}).get("preset"))] += 1
                 self._meter.watch(stream)
                 is_ready = True
                 await ready.wait()
@@ -142,7 +149,9 @@ class _Client:
     def _note(self, stream: StreamClient, started_s: float, sent_s: float, block_ms: float) -> None:
         delays_ms = self._meter.delays_ms(started_s, sent_s, SAMPLE_BYTES, block_ms)
         times_s = np.array([mark.time_s for mark in stream.received])[: len(delays_ms)]
-        self._load.delays_ms.append(delays_ms[times_s - started_s >= self._plan.settling_s])
+        settled_ms = delays_ms[times_s - started_s >= self._plan.settling_s]
+        self._load.delays_ms.append(settled_ms)
+        self._load.excess_ms.append(settled_ms - stream.latency_ms.get("total", 0.0))
         self._load.num_dropped_blocks += self._meter.num_dropped_blocks
         self._load.num_samples_missing += (stream.num_sent_bytes - stream.num_received_bytes) // SAMPLE_BYTES
 

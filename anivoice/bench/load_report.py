@@ -47,6 +47,8 @@ def _print(report: Figures, title: str) -> None:
     console = Console()
     console.print(table)
     promised = _part(clients, "promised_ms")
+    presets = _part(clients, "presets")
+    console.print("presets: " + ", ".join(f"{name} ({num} sessions)" for name, num in presets.items()))
     console.print("promised: " + ", ".join(f"{name} {ms:g}" for name, ms in promised.items()) + " ms")
     console.print("blocks: " + ", ".join(f"{n} {name}" for name, n in _part(server, "blocks").items()))
     console.print(

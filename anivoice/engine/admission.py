@@ -3,6 +3,7 @@
 import threading
 from collections import Counter, deque
 from collections.abc import Hashable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from anivoice.errors import Unavailable
 
 SMOOTHING = 0.1
 NUM_REMEMBERED = 500
+MAX_KINDS = 256
 MAX_LOAD = 0.85
 RETRY_AFTER_S = 15.0
 
@@ -17,9 +19,18 @@ RETRY_AFTER_S = 15.0
 class _Cost:
     """Of blocks of one kind: seconds of the device per block, and how long each took from its start to its end."""
 
-    def __init__(self, block_s: float) -> None:
-        self.mean_s = block_s
+    def __init__(self) -> None:
+        self.mean_s = 0.0
+        self.num_observed = 0
         self.recent_s: deque[float] = deque(maxlen=NUM_REMEMBERED)
+
+
+class BlockCost(NamedTuple):
+    """Of the blocks of one kind, in seconds."""
+
+    mean_s: float
+    p99_s: float
+    num_observed: int
 
 
 class Admission:
@@ -38,8 +49,9 @@ class Admission:
     def observe(self, key: Hashable, cost_s: float, elapsed_s: float | None = None) -> None:
         """A block took `cost_s` of the device (its share of a batch), and `elapsed_s` to compute (the whole batch)."""
         with self._lock:
-            cost = self._costs.setdefault(key, _Cost(cost_s))
-            cost.mean_s += SMOOTHING * (cost_s - cost.mean_s)
+            cost = self._cost_of(key)
+            cost.num_observed += 1
+            cost.mean_s += max(SMOOTHING, 1 / cost.num_observed) * (cost_s - cost.mean_s)
             cost.recent_s.append(cost_s if elapsed_s is None else elapsed_s)
 
     def cost_s(self, key: Hashable) -> float | None:
@@ -51,6 +63,28 @@ class Admission:
         """99th percentile of how long a block took lately; None if none has been computed yet."""
         with self._lock:
             return float(np.percentile(self._costs[key].recent_s, 99)) if key in self._costs else None
+
+    def cost(self, key: Hashable) -> BlockCost | None:
+        """Both, and of how many blocks; None if none has been computed yet."""
+        with self._lock:
+            if key not in self._costs:
+                return None
+            cost = self._costs[key]
+            return BlockCost(cost.mean_s, float(np.percentile(cost.recent_s, 99)), cost.num_observed)
+
+    def forget(self, key: Hashable) -> None:
+        """What blocks of that kind cost is to be found out anew."""
+        with self._lock:
+            self._costs.pop(key, None)
+
+    def has_streams(self, key: Hashable) -> bool:
+        """Whether streams of that kind have been let in: then what they cost is always new."""
+        with self._lock:
+            return any(kind == key for _, kind in self._streams)
+
+    def fits(self, cost: BlockCost, block_s: float) -> bool:
+        """Whether one more stream with blocks of `block_s` that cost this would be let in."""
+        return self.load + cost.mean_s / block_s <= self.max_load
 
     @property
     def load(self) -> float:
@@ -87,6 +121,14 @@ class Admission:
                 raise ValueError("no such stream was let in")
             self._streams[block_s, key] -= 1
             self._streams += Counter()
+
+    def _cost_of(self, key: Hashable) -> _Cost:
+        """A new one takes the place of the oldest that no stream needs."""
+        if key not in self._costs and len(self._costs) >= MAX_KINDS:
+            needed = {kind for _, kind in self._streams}
+            oldest = next((kind for kind in self._costs if kind not in needed), None)
+            self._costs.pop(oldest, None)
+        return self._costs.setdefault(key, _Cost())
 
     def _load(self) -> float:
         return sum(count * self._cost_s(key) / block_s for (block_s, key), count in self._streams.items())

@@ -1,13 +1,15 @@
 """What a client that asked for events is told."""
 
+from anivoice.audio.live_geometry import FRAME_MS
 from anivoice.audio.wire import WireEncoder
 from anivoice.server.live_sender import Event
 from anivoice.server.live_session import LiveSession
 
 
 def ready_event(live: LiveSession, encoder: WireEncoder, session_id: str) -> Event:
-    """The stream can begin; `latency_ms` is what is promised, each term by name."""
+    """The stream can begin; `preset` and the lengths are those that were taken, `latency_ms` is what is promised."""
     parameters, source = live.parameters, live.stream.source
+    geometry = live.stream.geometry
     latency_ms = live.stream.latency_ms(1000 * live.computing_s)
     if encoder.delay_ms:
         latency_ms["encoding"] = encoder.delay_ms
@@ -24,7 +26,11 @@ def ready_event(live: LiveSession, encoder: WireEncoder, session_id: str) -> Eve
         "format": parameters.format,
         "output_sample_rate": output_rate_hz,
         "output_format": output_format,
+        "preset": source.lengths.name,
         "block_ms": 1000 * live.block_s,
+        "context_ms": FRAME_MS * geometry.context_frames,
+        "crossfade_ms": FRAME_MS * geometry.crossfade_frames,
+        "lookahead_ms": FRAME_MS * geometry.lookahead_frames,
         "latency_ms": {name: round(ms, 3) for name, ms in latency_ms.items()},
     }
 

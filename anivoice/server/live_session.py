@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from anivoice.audio.live_geometry import FRAME_MS
+from anivoice.audio.live_geometry import FRAME_MS, NamedGeometry
 from anivoice.engine.batch import Job, LiveRequest, LiveResult
 from anivoice.errors import AnivoiceError, Unavailable
 from anivoice.metrics import BlockOutcome
@@ -17,7 +17,7 @@ from anivoice.server.live_queue import DueStep
 from anivoice.server.live_source import Lease, needs_another_voice
 from anivoice.server.services import Services
 from anivoice.session import LiveStream, Step
-from anivoice.stream_settings import StreamParameters
+from anivoice.stream_settings import LENGTHS, StreamParameters
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class LiveSession:
         """Loads and warms the voice, and takes a share of the device. Again before any audio has come: with other
         rates or lengths. Raises what `Sources.acquire` and `Lease.admit` raise.
         """
-        lease = await self._services.sources.acquire(parameters)
+        lease = await self._services.sources.acquire(parameters, self._chosen_before(parameters))
         self._exchange(lease)
         self._stream = LiveStream(lease.source, lease.seed)
 
@@ -107,7 +107,7 @@ class LiveSession:
         """
         source = self.stream.source
         if needs_another_voice(source.parameters, parameters):
-            lease = await self._services.sources.acquire(parameters)
+            lease = await self._services.sources.acquire(parameters, source.chosen)
             self._exchange(lease)
             self.stream.change(lease.source)
         else:
@@ -147,6 +147,15 @@ class LiveSession:
         if self._lease is not None:
             self._lease.release()
         self._lease = None
+
+    def _chosen_before(self, parameters: StreamParameters) -> NamedGeometry | None:
+        """A stream that begins again as it was keeps its lengths: its own load is no reason for others."""
+        if self._stream is None:
+            return None
+        source = self._stream.source
+        is_other = needs_another_voice(source.parameters, parameters)
+        asks_as_before = all(getattr(parameters, name) == getattr(source.parameters, name) for name in LENGTHS)
+        return source.chosen if asks_as_before and not is_other else None
 
     def _exchange(self, lease: Lease) -> None:
         """Keeps `lease` in place of the present one. Raises Unavailable if it is not let in; then the old one stays."""

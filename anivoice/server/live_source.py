@@ -8,8 +8,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from anivoice.engine.batch import Job, LiveRequest, WarmLiveRequest, WarmRequest
+from anivoice.audio.live_geometry import NamedGeometry
+from anivoice.engine.batch import Job, LiveRequest, LoadKey, WarmLiveRequest, WarmRequest
 from anivoice.engine.room import EngineRoom
+from anivoice.engine.window_choice import MIN_OBSERVED, WindowChoice
 from anivoice.errors import Unavailable
 from anivoice.offline import settle
 from anivoice.parameters import ConversionParameters
@@ -20,7 +22,8 @@ from anivoice.voices.voice import Voice
 
 WARM_SECONDS = 0.2
 WARM_DEADLINE_SECONDS = 2.0
-"""The first real block of a kind is computed to know its cost; streams that run go first."""
+FIRST_GUESS = {"cuda": 0, "mps": 0, "cpu": 2}
+"""By the kind of device, where the search for the shortest windows begins: with those of a preset."""
 
 
 def parse_stream_parameters(values: Mapping[str, object], defaults: ConversionParameters) -> StreamParameters:
@@ -43,12 +46,12 @@ def needs_another_voice(old: StreamParameters, new: StreamParameters) -> bool:
 class Lease:
     """A voice that is held, loaded and warm, and the stream's share of the device once it is let in."""
 
-    def __init__(self, room: EngineRoom, source: Source, seed: int, load_key: Hashable) -> None:
+    def __init__(self, room: EngineRoom, source: Source, seed: int, load_key: LoadKey) -> None:
         self.source = source
         self.seed = seed
         self.load_key = load_key
         self._room = room
-        self._share = (source.parameters.geometry.block_samples / 16000, load_key)
+        self._share = (load_key.shape.advance_s, load_key)
         self._is_held = True
         self._is_admitted = False
 
@@ -81,18 +84,23 @@ class Sources:
     def __init__(self, room: EngineRoom, workers: Workers) -> None:
         self._room = room
         self._workers = workers
+        first_guess = FIRST_GUESS.get(room.runner.device.type, 0)
+        self._choice = WindowChoice(lambda: room.engine.admission, time.monotonic, first_guess)
         self._warm: WeakKeyDictionary[Voice, set[Hashable]] = WeakKeyDictionary()
 
-    async def acquire(self, parameters: StreamParameters) -> Lease:
-        """Raises NotFound, InvalidModelFile, InvalidParameter, MissingAsset, Unavailable."""
+    async def acquire(self, parameters: StreamParameters, chosen: NamedGeometry | None = None) -> Lease:
+        """A voice for these parameters, and of the lengths that they allow those that suit this machine, or `chosen`.
+
+        Raises NotFound, InvalidModelFile, InvalidParameter, MissingAsset, Unavailable.
+        """
         name = await self._workers.run(self._known_name, parameters.model_name)
         voice = await self._acquire_voice(name, parameters.index_rate > 0)
         try:
             task = await self._workers.run(settle, voice, parameters, self._room.runner.pitch)
             assert task.seed is not None
             source = Source(voice, parameters.model_copy(update={"model_name": name}), task.pitch_algo)
-            window = await self._workers.run(typical_window, source)
-            await self._make_warm(source, window)
+            lengths = [chosen] if chosen is not None else parameters.geometries
+            source, window = await self._choose([replace(source, chosen=one) for one in lengths])
         except BaseException:
             self._room.voices.release(voice)
             raise
@@ -114,6 +122,22 @@ class Sources:
             lease.release()
         return lease.source.parameters
 
+    async def _choose(self, sources: list[Source]) -> tuple[Source, LiveRequest]:
+        """The source whose blocks are the shortest that fit, warm, and a window of it; without any, the last."""
+        windows = [await self._workers.run(typical_window, source) for source in sources]
+        keys = [window.load_key for window in windows]
+        is_live = sources[0].parameters.mode == "live"
+        while True:
+            place = self._choice.best(keys, is_live) if len(sources) > 1 else 0
+            must_measure = len(sources) > 1 and self._choice.needs_measuring(keys[place])
+            if must_measure:
+                self._choice.begin_measuring(keys[place])
+            await self._make_warm(sources[place], windows[place])
+            if not must_measure:
+                return sources[place], windows[place]
+            for _ in range(MIN_OBSERVED):
+                await self._compute(WarmLiveRequest(windows[place]).steady)
+
     def _known_name(self, name: str | None) -> str:
         library = self._room.library
         return library.find(name or library.default_name()).name
@@ -125,8 +149,12 @@ class Sources:
             return
         await self._submit(WarmRequest(source.voice, source.algo if source.voice.config.has_f0 else None))
         await self._submit(WarmLiveRequest(window))
-        await self._submit(window, time.perf_counter() + WARM_DEADLINE_SECONDS)
+        await self._compute(window)
         warm.add(key)
+
+    async def _compute(self, window: LiveRequest) -> None:
+        """For the engine to know what it costs; streams that run go first."""
+        await self._submit(window, time.perf_counter() + WARM_DEADLINE_SECONDS)
 
     async def _submit(
         self, request: WarmRequest | WarmLiveRequest | LiveRequest, deadline_s: float | None = None

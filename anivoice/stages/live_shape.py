@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+SAMPLE_RATE_HZ = 16000
 FRAME_SAMPLES = 160
 PITCH_CONTEXT_FRAMES = 30
 """Settled frames that the estimator hears once more: its first frames are not reliable."""
@@ -24,6 +25,11 @@ class LiveShape:
     def end_frame(self) -> int:
         """First frame after the decoded part."""
         return self.first_frame + self.num_frames
+
+    @property
+    def advance_s(self) -> float:
+        """The block in seconds."""
+        return self.advance_frames * FRAME_SAMPLES / SAMPLE_RATE_HZ
 
     @property
     def problem(self) -> str | None:

@@ -26,6 +26,7 @@ def test_overhead_of_a_real_server(tmp_path, monkeypatch, capsys):
     assert clients["samples_missing"] == 0
     assert clients["messages"] > 4
     assert clients["promised_ms"]["block"] == 80
+    assert clients["presets"] == {"balanced": 2}
     assert clients["delay_ms"]["p50"] > 80
     assert server["blocks"]["converted"] > 4
     assert server["blocks"]["failed"] == 0

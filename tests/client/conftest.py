@@ -74,7 +74,7 @@ class EchoServer:
                 await socket.close(code=self.refuse_start[1])
             elif self.events:
                 latency_ms = {"block": 80.0, "computing": 10.0, "total": 90.0}
-                await socket.send_json({"event": "ready", "latency_ms": latency_ms, "sample_rate": 48000})
+                await socket.send_json({"event": "ready", "preset": "low", "latency_ms": latency_ms})
         elif "flush" in values:
             await self.give(socket, 0)
             if self.events and not self.is_quiet:

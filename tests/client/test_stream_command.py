@@ -41,6 +41,7 @@ async def test_a_file_goes_out_and_comes_back(echo, tone, tmp_path, capsys, pace
     assert echo.created == [{**expected, "mute": True, "pitch_change": 3}]
     told = capsys.readouterr().err
     assert "0.50 s of audio" in told
+    assert "preset: low\n" in told
     assert "promised delay: block 80.0 ms, computing 10.0 ms, total 90.0 ms" in told
     assert ("measured delay: p50" in told) == (pace == "realtime")
     assert not list(tmp_path.glob("**/*.part"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from anivoice.engine.admission import Admission
+from anivoice.engine.admission import MAX_KINDS, Admission
 
 
 def measured(cost_s: float, key: str = "v2 balanced") -> Admission:
@@ -77,3 +77,32 @@ def test_the_p99_is_of_the_whole_batch() -> None:
     assert p99_s is not None
     assert 0.04 <= p99_s <= 0.5
     assert admission.cost_s("kind") == pytest.approx(0.01)
+
+
+def test_the_first_blocks_count_alike() -> None:
+    admission = Admission()
+    for cost_s in (0.03, 0.01, 0.02):
+        admission.observe("kind", cost_s)
+    cost = admission.cost("kind")
+    assert cost is not None
+    assert cost.mean_s == pytest.approx(0.02)
+    assert cost.p99_s == pytest.approx(0.03, rel=0.01)
+    assert cost.num_observed == 3
+
+
+def test_a_forgotten_kind_is_unknown() -> None:
+    admission = measured(0.02)
+    admission.forget("v2 balanced")
+    admission.forget("never seen")
+    assert admission.cost("v2 balanced") is None
+
+
+def test_kinds_are_bounded_and_those_that_run_stay() -> None:
+    admission = measured(0.02)
+    admission.admit(0.1, "v2 balanced")
+    assert admission.has_streams("v2 balanced")
+    for kind in range(3 * MAX_KINDS):
+        admission.observe(kind, 0.01)
+    assert len(admission._costs) == MAX_KINDS
+    assert admission.cost("v2 balanced") is not None
+    assert not admission.has_streams(3 * MAX_KINDS - 1)
