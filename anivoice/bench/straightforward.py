@@ -15,6 +15,7 @@ from anivoice.audio.files import to_int16
 from anivoice.audio.segmentation import FRAME_SAMPLES, REFERENCE_PROFILE, high_pass, read_reflected
 from anivoice.models.hubert import HubertModel
 from anivoice.models.rmvpe import Rmvpe
+from anivoice.models.sine_source import phase_after
 from anivoice.models.voice_config import Version
 from anivoice.stages.pitch.contour import coarse_pitch
 from anivoice.stages.retrieval import repeat_frames
@@ -34,7 +35,7 @@ def convert_straightforwardly(voice: Voice, rmvpe: Rmvpe, source: BinaryIO, dest
     f0_hz = rmvpe.decode(rmvpe(padded.unsqueeze(0)))[:, : len(padded) // FRAME_SAMPLES].double()
     content = plain_content(voice.encoder.model, padded, voice.config.version)
     features = repeat_frames(content)[: f0_hz.shape[1]].unsqueeze(0)
-    waveform = _synthesize(voice, features, f0_hz[:, : features.shape[1]], noise)
+    waveform = _synthesize(voice, features, f0_hz[:, : features.shape[1]], noise, pad // FRAME_SAMPLES)
     trim = REFERENCE_PROFILE.pad_s * voice.config.sample_rate_hz
     _write(waveform[trim : len(waveform) - trim].numpy(), destination, voice.config.sample_rate_hz)
 
@@ -51,14 +52,16 @@ def plain_content(model: HubertModel, samples: Tensor, version: Version) -> Tens
     return hidden[0]
 
 
-def _synthesize(voice: Voice, features: Tensor, f0_hz: Tensor, noise: bool) -> Tensor:
-    model = voice.model
-    num_frames, num_samples = features.shape[1], features.shape[1] * voice.config.frame_samples
-    latent_noise = torch.randn(1, voice.config.inter_channels, num_frames) if noise else None
+def _synthesize(voice: Voice, features: Tensor, f0_hz: Tensor, noise: bool, start_frame: int) -> Tensor:
+    """The source's phase is 0 at `start_frame`, where the recording begins."""
+    model, config = voice.model, voice.config
+    num_frames, num_samples = features.shape[1], features.shape[1] * config.frame_samples
+    latent_noise = torch.randn(1, config.inter_channels, num_frames) if noise else None
     source_noise = torch.randn(1, num_samples) if noise else None
     g = model.speaker(torch.zeros(1, dtype=torch.long))
     z = model.latent(model.prior(features, coarse_pitch(f0_hz)), g, latent_noise)
-    z, source = model.decoder_input(z, f0_hz.float(), source_noise=source_noise)
+    phase = 1 - phase_after(f0_hz[:, :start_frame], config.sample_rate_hz, config.frame_samples)[:, -1]
+    z, source = model.decoder_input(z, f0_hz.float(), phase, source_noise)
     waveform: Tensor = model.dec(z, g, source)
     return waveform[0]
 
