@@ -24,6 +24,7 @@ def add_live_engine_options(parser: argparse.ArgumentParser) -> None:
     """How live streams share the device."""
     parser.add_argument("--max-live-batch", help="streams computed together at most (32 on CUDA, else 1)")
     parser.add_argument("--cuda-graphs", help="record the networks' work on CUDA devices and replay it (true)")
+    parser.add_argument("--keep-warm", help="off, light or full: what the device does in silences (light on CUDA)")
 
 
 def add_conversion_options(parser: argparse.ArgumentParser) -> None:

@@ -52,6 +52,11 @@ class Settings(BaseSettings):
         None, ge=1, le=256, description="Streams computed together at most; default: 32 on CUDA, else 1."
     )
     cuda_graphs: bool = Field(True, description="Record the networks' work on CUDA devices and replay it.")
+    keep_warm: Literal["off", "light", "full"] | None = Field(
+        None,
+        description="What a device does while live streams are open but silent, so that its clocks stay up: nothing, "
+        "small operations, or whole blocks that nobody hears; default: light on CUDA, else off.",
+    )
     max_upload_mb: int = Field(512, ge=1, description="Largest upload in MiB.")
     max_audio_seconds: float = Field(4 * 3600, gt=0, description="Longest recording that is converted.")
     max_concurrent_conversions: int = Field(4, ge=1, le=64, description="File conversions at once; more wait in line.")

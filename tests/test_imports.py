@@ -47,7 +47,7 @@ from anivoice.engine.batch import Job, LiveRequest, SegmentRequest
 from anivoice.engine.room import build_engine_room
 from anivoice.stages.options import ConversionOptions
 settings = types.SimpleNamespace(weights_dir=pathlib.Path(sys.argv[1]), device="cpu", gpu_index=None, precision="auto",
-    threads=1, voice_cache_mb=64, max_live_batch=None, cuda_graphs=True)
+    threads=1, voice_cache_mb=64, max_live_batch=None, cuda_graphs=True, keep_warm=None)
 room = build_engine_room(settings)
 room.engine.start()
 voice = room.voices.acquire("alice", False)

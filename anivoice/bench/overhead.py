@@ -51,6 +51,8 @@ class CopyRunner:
         yield "copy"
         return [copied(request) for request in requests]
 
+    def nudge(self) -> None: ...
+
     def free_memory(self) -> bool:
         return False
 

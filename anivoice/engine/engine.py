@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from anivoice.engine.admission import Admission
 from anivoice.engine.batch import Batch, Job, LiveRequest, LiveResult, Request, Stage, WarmLiveRequest, Work
+from anivoice.engine.keep_warm import KeepWarm, KeepWarmPolicy
 from anivoice.engine.scheduler import Scheduler
 from anivoice.errors import AnivoiceError, Cancelled, Unavailable
 
@@ -33,6 +34,9 @@ class Runner(Protocol):
     def live_steps(self, requests: Sequence[LiveRequest]) -> Generator[Stage, None, list[LiveResult | AnivoiceError]]:
         """The same for several live requests of one batch key; one result or error for each."""
 
+    def nudge(self) -> None:
+        """Has the device do something small, without waiting for it."""
+
     def free_memory(self) -> bool:
         """After running out of device memory: drop what is idle. True if it is worth trying again."""
 
@@ -44,6 +48,7 @@ class Engine:
     """One device's queue and thread. `submit` may be called from any thread.
 
     `max_live_batch`: live requests that are computed together, at most. `admission` learns what a live block costs.
+    `keep_warm`: what is done while live streams are open and nothing is to be computed.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Engine:
         clock: Callable[[], float] = time.perf_counter,
         max_live_batch: int = 1,
         admission: Admission | None = None,
+        keep_warm: KeepWarmPolicy = "off",
     ) -> None:
         self._runner = runner
         self._clock = clock
@@ -63,6 +69,7 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="anivoice-engine", daemon=True)
         self._device_free_s = 0.0
         self.admission = admission or Admission()
+        self._warmth = KeepWarm(keep_warm, runner, lambda: self.admission.num_streams > 0, clock)
         self.busy_s = 0.0
         self.stage_s: defaultdict[str, float] = defaultdict(float)
         """Seconds spent by stage; what precedes a result's return is "result"."""
@@ -102,7 +109,11 @@ class Engine:
 
     def _run(self) -> None:
         self._runner.open()
-        while (batch := self._wait_for_work()) is not None:
+        while not self._stopping:
+            batch = self._wait_for_work()
+            if batch is None:
+                self._warmth.step()
+                continue
             started = self._clock()
             stage, done = self._step(batch)
             seconds = self._clock() - started
@@ -110,16 +121,21 @@ class Engine:
                 self.busy_s += seconds
                 self.stage_s[stage] += seconds
                 self._scheduler.account(batch, seconds)
+                self._warmth.note(batch.works[0].request)
                 if done:
                     self._finish(batch, stage)
 
     def _wait_for_work(self) -> Batch | None:
+        """None when the device should be kept warm meanwhile, or the engine is to stop."""
         with self._changed:
             while not self._stopping:
                 batch = self._scheduler.next()
                 if batch is not None:
                     return batch
-                self._changed.wait(POLL_S if self._scheduler.is_waiting else None)
+                idle_s = POLL_S if self._scheduler.is_waiting else self._warmth.wait_s()
+                if idle_s == 0:
+                    return None
+                self._changed.wait(idle_s)
         return None
 
     def _step(self, batch: Batch) -> tuple[str, bool]:
@@ -197,6 +213,7 @@ class Engine:
         """Whether the batch is over. Out of memory: once more, if something could be freed. Several: one by one."""
         batch.steps = batch.waiting = None
         if self._runner.is_out_of_memory(error):
+            self._warmth.forget()
             if not any(work.retried for work in batch.works) and self._runner.free_memory():
                 logger.warning("out of device memory: dropped an idle voice, trying once more")
                 for work in batch.works:

@@ -7,6 +7,7 @@ from typing import Protocol
 from anivoice.engine.cuda_lanes import build_lanes
 from anivoice.engine.devices import choose_device, num_usable_cores
 from anivoice.engine.engine import Engine
+from anivoice.engine.keep_warm import KeepWarmPolicy
 from anivoice.engine.runner import TorchRunner, choose_dtype
 from anivoice.voices.cache import VoiceCache
 from anivoice.voices.library import VoiceLibrary
@@ -36,6 +37,8 @@ class RoomSettings(Protocol):
     def max_live_batch(self) -> int | None: ...
     @property
     def cuda_graphs(self) -> bool: ...
+    @property
+    def keep_warm(self) -> KeepWarmPolicy | None: ...
 
 
 @dataclass(frozen=True)
@@ -58,4 +61,6 @@ def build_engine_room(settings: RoomSettings) -> EngineRoom:
     max_batch = settings.max_live_batch or (MAX_CUDA_BATCH if device.type == "cuda" else 1)
     lanes = build_lanes(device, settings.cuda_graphs, max_batch)
     runner = TorchRunner(device, dtype, settings.weights_dir, num_threads, voices.evict_idle, lanes)
-    return EngineRoom(Engine(runner, max_live_batch=max_batch), runner, library, voices)
+    keep_warm = settings.keep_warm or ("light" if device.type == "cuda" else "off")
+    engine = Engine(runner, max_live_batch=max_batch, keep_warm=keep_warm)
+    return EngineRoom(engine, runner, library, voices)

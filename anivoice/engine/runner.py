@@ -27,6 +27,9 @@ from anivoice.stages.retrieval import Retriever
 from anivoice.stages.synthesizer import Excitation, VoiceSynthesizer
 from anivoice.voices.voice import Voice
 
+NUDGE_SIZE = 256
+"""Rows and columns of the matrix product that keeps a device awake."""
+
 
 class TorchRunner:
     """The networks of one device. float16 on CUDA unless told otherwise, float32 elsewhere."""
@@ -45,6 +48,7 @@ class TorchRunner:
         self.num_threads = num_threads
         self.evict_idle_voice = evict_idle_voice
         self.threads: WorkThreads | None = None
+        self._nudged: Tensor | None = None
         self.pitch = PitchExtractor(weights_dir, device, dtype)
         self.lanes = lanes or InlineLanes(device)
         self.live = LivePath(self.lanes, self.pitch, self.placed)
@@ -143,6 +147,11 @@ class TorchRunner:
             voice.placed.retriever = Retriever(voice.index, self.device)
             voice.placed_bytes += voice.placed.retriever.num_bytes
         return voice.placed
+
+    def nudge(self) -> None:
+        if self._nudged is None:
+            self._nudged = torch.zeros(NUDGE_SIZE, NUDGE_SIZE, device=self.device)
+        torch.mm(self._nudged, self._nudged)
 
     def free_memory(self) -> bool:
         evicted = self.evict_idle_voice()

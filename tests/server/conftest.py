@@ -106,6 +106,8 @@ class FakeRunner:
 
     def open(self) -> None: ...
 
+    def nudge(self) -> None: ...
+
     def free_memory(self) -> bool:
         return False
 
