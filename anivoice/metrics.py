@@ -69,8 +69,7 @@ class Metrics:
             ("outcome",),
             registry=self.registry,
         )
-        for block_outcome in get_args(BlockOutcome):
-            self.live_blocks.labels(block_outcome)
+        self._blocks_by_outcome = {name: self.live_blocks.labels(name) for name in get_args(BlockOutcome)}
         self.block_compute_seconds = Histogram(
             "anivoice_block_compute_seconds",
             "Time of a live block in the engine, its queue included.",
@@ -105,6 +104,10 @@ class Metrics:
         self.conversion_seconds.observe(took_seconds)
         if input_seconds > 0:
             self.real_time_factor.observe(took_seconds / input_seconds)
+
+    def count_block(self, outcome: BlockOutcome) -> None:
+        """What became of a block of a stream."""
+        self._blocks_by_outcome[outcome].inc()
 
     def count_block_time(self, seconds: float, is_live: bool) -> None:
         """A block of a stream was computed; those of reliable streams say nothing about how long live ones take."""

@@ -341,5 +341,5 @@ def _until_cancelled(items: Iterator[T], job: Job) -> Iterator[T]:
 
 
 def _stop_if_cancelled(job: Job) -> None:
-    if job.cancelled.is_set():
+    if job.is_cancelled:
         raise Cancelled("the caller went away")

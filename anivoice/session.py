@@ -3,9 +3,9 @@
 Positions of the output equal positions of the input: nothing is put before the first sample and, after `flush`, nothing
 is missing. What leaves at a step is `delay` older than what has come by then (see `audio.live_geometry`).
 
-Resampled audio is late. So both signals that are kept, that for the networks and the dry one, begin with as much
-silence as the later of their resamplers needs: a step is due, and has all its audio, with the last sample of its block,
-and this constant delay is one of the terms. Blocks are resampled one by one, whatever the messages were.
+Resampled audio is late, mostly 3 ms. So much is left silent at the end of each window, which is only looked ahead at: a
+step is due with the last sample of its block. What cannot be hidden so delays the whole stream, by a constant. Blocks
+are resampled one by one, whatever the messages were.
 """
 
 import math
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from anivoice.audio.history import History
 from anivoice.audio.levels import Gate, Limiter, LiveEnvelope
-from anivoice.audio.live_geometry import FRAME_SAMPLES, SAMPLE_RATE_HZ, LiveGeometry, NamedGeometry
+from anivoice.audio.live_geometry import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ, LiveGeometry, NamedGeometry
 from anivoice.audio.overlap_add import OverlapAdd
 from anivoice.audio.resampler import StreamResampler
 from anivoice.engine.batch import LiveRequest, LiveResult
@@ -83,10 +83,12 @@ class LiveStream:
         self._to_inner = StreamResampler(self.input_rate_hz, self.inner_rate_hz, low_delay=True)
         self._to_output = StreamResampler(self.inner_rate_hz, self.output_rate_hz, low_delay=True)
         self._heard, self._dry = History(), History()
-        delay_s = max(self._to_16k.delay_ms, self._to_inner.delay_ms) / 1000
-        self._heard.append(np.zeros(_whole(delay_s * SAMPLE_RATE_HZ), np.float32))
-        self._dry.append(np.zeros(_whole(self._heard.stop / SAMPLE_RATE_HZ * self.inner_rate_hz), np.float32))
-        self._late = self._dry.stop
+        late_ms = max(self._to_16k.delay_ms, self._to_inner.delay_ms)
+        self._late_frames = 2 * math.ceil(max(late_ms - FRAME_MS, 0) / (2 * FRAME_MS))
+        hidden_ms = max(late_ms - FRAME_MS * self._late_frames, 0)
+        self._hidden_16k, self._hidden = (_whole(hidden_ms * rate_hz / 1000) for rate_hz in (SAMPLE_RATE_HZ, 100 * hop))
+        self._heard.append(np.zeros(self._late_frames * FRAME_SAMPLES, np.float32))
+        self._dry.append(np.zeros(self._late_frames * hop, np.float32))
         self._gathered: list[Samples] = []
         self._num_input = self._num_taken = 0
         self._next_end, self._next_due = 0, 0
@@ -94,7 +96,8 @@ class LiveStream:
         self._last_end: int | None = None
         search = g.search_frames * hop
         self._seams = OverlapAdd(g.block_frames * hop, g.crossfade_frames * hop, search, search // 2, SEAM_PULL)
-        self._lead = (g.lookahead_frames + g.crossfade_frames) * hop + search - search // 2 + self._late
+        self._lead = (g.lookahead_frames + g.crossfade_frames) * hop + search - search // 2
+        self._lead += self._late_frames * hop
         self._to_skip = self._lead
         self._num_left_out = 0
         self._num_given = 0
@@ -115,7 +118,7 @@ class LiveStream:
     @property
     def resampling_ms(self) -> float:
         """How much later samples come out of the resamplers."""
-        return 1000 * self._late / self.inner_rate_hz + self._to_output.delay_ms
+        return FRAME_MS * self._late_frames + self._to_output.delay_ms
 
     def latency_ms(self, computing_ms: float) -> dict[str, float]:
         """The delay contract: every term, and `total`."""
@@ -173,7 +176,7 @@ class LiveStream:
         p = source.parameters
         return LiveRequest(
             source.voice,
-            self._heard.read(start * FRAME_SAMPLES, step.end_frame * FRAME_SAMPLES),
+            self._heard.read(start * FRAME_SAMPLES, step.end_frame * FRAME_SAMPLES, self._hidden_16k),
             start,
             first,
             num_frames,
@@ -205,7 +208,7 @@ class LiveStream:
             self._settle(step)
             window = np.zeros(g.decode_frames * self._hop, np.float32)
             if p.passthrough and not p.mute and not failed:
-                window = self._dry.read(first, decode_stop * self._hop)
+                window = self._dry.read(first, decode_stop * self._hop, 0 if g.lookahead_frames else self._hidden)
         block, offset = self._seams.feed(window)
         if not p.passthrough and not self._envelope.is_idle(p.volume_envelope):
             at = first + offset
@@ -243,9 +246,10 @@ class LiveStream:
         self._open += self._gate.feed(self._heard.read(first * FRAME_SAMPLES, stop * FRAME_SAMPLES))
 
     def _is_open(self, step: Step) -> bool:
-        """Whether the gate is open anywhere in what the step decodes, or ahead of it."""
+        """Whether the gate is open anywhere in what the step decodes, or ahead of it, as far as that is there."""
         start = step.end_frame - self.geometry.lookahead_frames - self.geometry.decode_frames
-        return any(self._open[max(start - self._open_start, 0) : step.end_frame - self._open_start])
+        stop = step.end_frame - (1 if self._hidden_16k else 0)
+        return any(self._open[max(start - self._open_start, 0) : stop - self._open_start])
 
     def _margins(self) -> tuple[int, int]:
         """Frames decoded beyond both ends of what is wanted: resampling rings there."""

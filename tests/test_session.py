@@ -135,7 +135,14 @@ def test_a_block_is_due_with_its_last_sample(voice: Voice, rate_hz: int, message
             num_due += 1
             answer(stream, step)
         assert num_due == stop * 1000 // (80 * rate_hz)
-    assert stream.resampling_ms <= 12
+
+
+def test_a_resampler_that_is_too_late_to_be_hidden_delays_the_stream(voice: Voice) -> None:
+    stream = stream_of(voice, preset="low", sample_rate=44101, output_sample_rate=48000)
+    samples = chirp(1.2, 44101)
+    num_due = [len(stream.feed(samples[at : at + 3529])) for at in range(0, 35290, 3529)]
+    assert 20 <= stream.resampling_ms <= 60
+    assert sum(num_due) == 10
 
 
 def test_a_failed_step_is_silence_and_never_the_speakers_voice(voice: Voice) -> None:

@@ -12,8 +12,7 @@ SPARE_SHARE = 0.25
 class History:
     """Grows at the end, forgets at the front. Positions count from the first sample ever; before it there is silence.
 
-    What is kept lies in one piece and is never moved within its memory: when that is full, all goes to a new one. So
-    what was read stays what it was.
+    What is kept lies in one piece; when its memory is full, it moves to the front, or to a larger one.
     """
 
     def __init__(self) -> None:
@@ -29,22 +28,29 @@ class History:
         end = at + len(samples)
         if end > len(self._data):
             kept = self._data[self._begin : at]
-            self._data = np.empty(int((1 + SPARE_SHARE) * (len(kept) + len(samples))), np.float32)
+            size = len(kept) + len(samples)
+            if (1 + SPARE_SHARE / 2) * size > len(self._data):
+                self._data = np.empty(int((1 + SPARE_SHARE) * size), np.float32)
             self._data[: len(kept)] = kept
-            self._begin, at = 0, len(kept)
-            end = at + len(samples)
+            self._begin, at, end = 0, len(kept), size
         self._data[at:end] = samples
         self.stop += len(samples)
 
-    def read(self, start: int, stop: int) -> Samples:
-        """The samples `start` to `stop`; do not write to them. Raises ValueError for what is forgotten or to come."""
+    def read(self, start: int, stop: int, num_silent: int = 0) -> Samples:
+        """A copy of the samples `start` to `stop`, of which the last `num_silent` are silence.
+
+        Raises ValueError for what is forgotten or has not come.
+        """
+        out = np.empty(stop - start, np.float32)
+        stop -= num_silent
         if stop > self.stop or max(start, 0) < self._start:
             raise ValueError(f"samples {start}..{stop} are not within {self._start}..{self.stop}")
-        first, offset = max(start, 0), self._begin - self._start
-        there = self._data[offset + first : offset + max(stop, first)]
-        if start >= 0:
-            return there
-        return np.concatenate([np.zeros(min(stop, 0) - start, np.float32), there])
+        first, last = min(max(start, 0), stop), max(stop, 0)
+        offset = self._begin - self._start
+        out[: first - start] = 0
+        out[first - start : stop - start] = self._data[offset + first : offset + last]
+        out[stop - start :] = 0
+        return out
 
     def forget_before(self, position: int) -> None:
         """What comes before `position` is not needed any more."""

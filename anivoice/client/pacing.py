@@ -22,8 +22,8 @@ class DelayMeter:
     """The delay of every message that comes: the age of its first sample, which is the oldest.
 
     Nothing is put before the first output sample, so sample n of the output says what sample n of the input said,
-    and blocks that were dropped move it. The event may come before the last block ahead of the gap: while blocks are
-    dropped the figures are true to within a block. `note` is the stream's `on_event`; the stream must keep its marks.
+    and blocks that were dropped move it: of these the server tells between the audio before and behind the gap.
+    `note` is the stream's `on_event`; the stream must keep its marks.
     """
 
     def __init__(self) -> None:
@@ -36,12 +36,12 @@ class DelayMeter:
         self._stream = stream
 
     def note(self, event: Event) -> None:
-        """Keeps the latest `stats`, and where in the output blocks are missing: `dropped` is the sum so far."""
+        """Keeps the latest `stats`, and where in the output blocks are missing."""
         match event.get("event"):
             case "stats":
                 self.stats = event
             case "overrun" if self._stream is not None:
-                self.num_dropped_blocks = int(str(event["dropped"]))
+                self.num_dropped_blocks = int(str(event["dropped_blocks"]))
                 self._drops.append((self._stream.num_received_bytes, self.num_dropped_blocks))
 
     def delays_ms(self, started_s: float, until_s: float, sample_bytes: int, block_ms: float) -> NDArray[np.float64]:

@@ -4,11 +4,10 @@ Shape letters: L samples at 16 kHz, P frames of 10 ms, S output samples per fram
 """
 
 import itertools
-import threading
 from collections.abc import Hashable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from functools import cached_property
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,19 +89,19 @@ class LiveRequest:
     unvoiced_f0: UnvoicedF0
     options: ConversionOptions
 
-    @property
+    @cached_property
     def shape(self) -> LiveShape:
         """The lengths."""
         window_frames = len(self.samples) // FRAME_SAMPLES
         return LiveShape(window_frames, self.first_frame, self.num_frames, self.advance_frames, self.lookahead_frames)
 
-    @property
+    @cached_property
     def batch_key(self) -> Hashable:
         """Requests with the same key can be computed together."""
         config = self.voice.config
         return (self.shape, id(self.voice.encoder), config.version, config.has_f0, self.algo)
 
-    @property
+    @cached_property
     def load_key(self) -> "LoadKey":
         """Requests with the same key cost the same."""
         return LoadKey(self.shape, self.voice.config.sample_rate_hz, self.voice.config.version, self.algo)
@@ -166,11 +165,23 @@ class Job:
 
     number: int = field(default_factory=lambda: next(_job_numbers))
     served_s: float = 0.0
-    cancelled: threading.Event = field(default_factory=threading.Event)
+    is_cancelled: bool = False
 
     def cancel(self) -> None:
         """Nobody waits for the results any more: what is queued is dropped, what runs stops at its next step."""
-        self.cancelled.set()
+        self.is_cancelled = True
+
+
+class Promise(Protocol):
+    """Where a result goes: a `concurrent.futures.Future`, or what has the same methods, called on the engine thread."""
+
+    def done(self) -> bool: ...
+
+    def set_running_or_notify_cancel(self) -> bool: ...
+
+    def set_result(self, result: object, /) -> None: ...
+
+    def set_exception(self, error: BaseException, /) -> None: ...
 
 
 @dataclass(eq=False)
@@ -179,10 +190,10 @@ class Work:
 
     request: Request
     job: Job
-    future: "Future[Any]"
+    promise: Promise
     deadline_s: float | None = None
     running: bool = False
-    """The future can no longer be cancelled."""
+    """The promise can no longer be cancelled."""
     retried: bool = False
     """It has failed for want of memory, and has been begun anew."""
     alone: bool = False

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any, Protocol
 
 from anivoice.engine.admission import Admission
-from anivoice.engine.batch import Batch, Job, LiveRequest, LiveResult, Request, Stage, WarmLiveRequest, Work
+from anivoice.engine.batch import Batch, Job, LiveRequest, LiveResult, Promise, Request, Stage, WarmLiveRequest, Work
 from anivoice.engine.keep_warm import KeepWarm, KeepWarmPolicy
 from anivoice.engine.scheduler import Scheduler
 from anivoice.errors import AnivoiceError, Cancelled, Unavailable
@@ -97,7 +97,13 @@ class Engine:
 
     def submit(self, request: Request, job: Job, deadline_s: float | None = None) -> "Future[Any]":
         """Queue a request. The future gives the result, or raises what went wrong. Raises Unavailable when full."""
-        work = Work(request, job, Future(), deadline_s)
+        future: Future[Any] = Future()
+        self.submit_to(future, request, job, deadline_s)
+        return future
+
+    def submit_to(self, promise: Promise, request: Request, job: Job, deadline_s: float | None = None) -> None:
+        """As `submit`, for those who bring where the result goes."""
+        work = Work(request, job, promise, deadline_s)
         with self._changed:
             if self._stopping:
                 raise Unavailable("the server is shutting down; try again later")
@@ -105,7 +111,6 @@ class Engine:
                 raise Unavailable("the engine's queue is full; try again later", retry_after_s=5)
             self._scheduler.add(work)
             self._changed.notify()
-        return work.future
 
     def _run(self) -> None:
         self._runner.open()
@@ -162,10 +167,10 @@ class Engine:
     def _is_wanted(self, batch: Batch) -> bool:
         """Drops what nobody waits for any more. False if nothing is left."""
         for work in batch.works:
-            if work.job.cancelled.is_set():
+            if work.job.is_cancelled:
                 _fail(work, Cancelled("the caller went away"))
             elif not work.running:
-                work.running = work.future.set_running_or_notify_cancel()
+                work.running = work.promise.set_running_or_notify_cancel()
         if batch.steps is None:
             batch.works[1:] = [work for work in batch.works[1:] if _is_pending(work)]
         return any(map(_is_pending, batch.works))
@@ -197,7 +202,7 @@ class Engine:
             if isinstance(outcome, AnivoiceError):
                 _fail(work, outcome)
             elif _is_pending(work):
-                work.future.set_result(outcome)
+                work.promise.set_result(outcome)
 
     def _finish(self, batch: Batch, stage: str) -> None:
         if stage == "failed" and len(batch.works) > 1:
@@ -230,9 +235,9 @@ class Engine:
 
 
 def _is_pending(work: Work) -> bool:
-    return not work.future.done()
+    return not work.promise.done()
 
 
 def _fail(work: Work, error: Exception) -> None:
-    if not work.future.done():
-        work.future.set_exception(error)
+    if not work.promise.done():
+        work.promise.set_exception(error)

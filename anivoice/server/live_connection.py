@@ -42,7 +42,7 @@ class LiveConnection:
         self._socket = socket
         self._live = session.held if isinstance(session.held, LiveSession) else LiveSession(services, clock)
         session.held = self._live
-        self._sender = LiveSender(socket, services.settings.max_stall_seconds)
+        self._sender = LiveSender(socket, services.settings.max_stall_seconds, clock)
         self._blocks = BlockLoop(self._live, self._sender, services.metrics, clock)
         self._decoder: WireDecoder | None = None
         self._wanted: StreamParameters | None = None
@@ -92,34 +92,42 @@ class LiveConnection:
             await self._make_ready()
         num_since_turn = 0
         while True:
-            match message := await self._receive():
-                case WSMessage(type=WSMsgType.BINARY):
-                    await self._take_audio(message.data)
-                case WSMessage(type=WSMsgType.TEXT):
-                    await self._take_text(message.data)
-                case WSMessage(type=WSMsgType.PING):
-                    await self._sender.answer_ping(message.data)
-                case WSMessage(type=WSMsgType.PONG):
-                    pass
-                case _:
-                    self.may_return = not _is_goodbye(message)
-                    return
+            self._presence.listen()
+            message = await self._socket.receive()
+            self._presence.hear()
+            if message.type is WSMsgType.BINARY:
+                await self._take_audio(message.data)
+            elif not await self._take_other(message):
+                return
             num_since_turn += 1
             if num_since_turn >= MESSAGES_PER_TURN:
-                await asyncio.sleep(0)
+                await self._let_others()
                 num_since_turn = 0
 
-    async def _receive(self) -> WSMessage:
-        self._presence.listen()
-        try:
-            return await self._socket.receive()
-        finally:
-            self._presence.hear()
+    async def _take_other(self, message: WSMessage) -> bool:
+        """False if it was the last one."""
+        match message.type:
+            case WSMsgType.TEXT:
+                await self._take_text(message.data)
+            case WSMsgType.PING:
+                await self._sender.answer_ping(message.data)
+            case WSMsgType.PONG:
+                pass
+            case _:
+                self.may_return = not _is_goodbye(message)
+                return False
+        return True
+
+    async def _let_others(self) -> None:
+        """A turn of the event loop for them. A stream that is behind may have more in its socket: its blocks wait."""
+        self._blocks.queue.is_filling = self._blocks.is_behind
+        await asyncio.sleep(0)
+        self._blocks.queue.is_filling = False
 
     async def _take_audio(self, message: bytes) -> None:
         if not self._live.has_begun:
             await self._begin(self.session.parameters)
-        num_due = 0
+        self._blocks.stream_clock.begin_message()
         for piece in self._pieces(message):
             assert self._decoder is not None
             try:
@@ -128,11 +136,12 @@ class LiveConnection:
                 await self._complain(error)
                 return
             if len(samples):
-                await self._settle_rates(self._decoder)
+                if not self._live.has_audio or self._decoder.sample_rate_hz != self._live.stream.input_rate_hz:
+                    await self._settle_rates(self._decoder)
+                self._blocks.stream_clock.hear(len(samples) / self._decoder.sample_rate_hz)
                 steps = self._live.stream.feed(samples)
                 if steps:
-                    await self._blocks.add(steps, num_due)
-                num_due += len(steps)
+                    await self._blocks.add(steps)
             if len(message) > PIECE_BYTES:
                 await asyncio.sleep(0)
         self._num_errors = 0
@@ -146,8 +155,6 @@ class LiveConnection:
 
     async def _settle_rates(self, decoder: WireDecoder) -> None:
         """With the first audio: the format and the rate may be others than the parameters say."""
-        if self._live.has_audio and decoder.sample_rate_hz == self._live.parameters.sample_rate:
-            return
         found = {"sample_rate": decoder.sample_rate_hz, "format": decoder.format}
         if self._live.has_audio:
             raise InvalidParameter(
@@ -239,6 +246,7 @@ class LiveConnection:
     async def _tell_stats(self) -> None:
         while True:
             await asyncio.sleep(STATS_SECONDS)
+            self._sender.check()
             if self._presence.needs_ping():
                 await self._sender.ping()
             if self._sender.wants_events:

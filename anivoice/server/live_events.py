@@ -42,7 +42,7 @@ def stats_event(live: LiveSession, num_queued: int) -> Event:
         "event": "stats",
         "compute_ms": counts.compute_ms(),
         "blocks": counts.num_blocks,
-        "dropped": counts.num_dropped,
+        "dropped_blocks": counts.num_dropped,
         "late": counts.num_late,
         "failed": counts.num_failed,
         "queued": num_queued,
@@ -61,9 +61,9 @@ def changed_event(live: LiveSession) -> Event:
 
 def overrun_event(live: LiveSession) -> Event:
     """Blocks had to be dropped."""
-    return {"event": "overrun", "dropped": live.counts.num_dropped}
+    return {"event": "overrun", "dropped_blocks": live.counts.num_dropped}
 
 
 def flushed_event(live: LiveSession) -> Event:
     """Everything that came before has been sent."""
-    return {"event": "flushed", "blocks": live.counts.num_blocks, "dropped": live.counts.num_dropped}
+    return {"event": "flushed", "blocks": live.counts.num_blocks, "dropped_blocks": live.counts.num_dropped}

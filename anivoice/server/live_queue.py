@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from anivoice.server.stream_clock import Message
 from anivoice.session import Step
 
 MAX_WAITING = 2
@@ -18,12 +19,13 @@ RELIABLE_PATIENCE_SECONDS = 2.0
 """Blocks of reliable streams come so much later in the engine's order: nobody listens to them as they leave."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DueStep:
     """A step that became due. `step` None: not a block but the mark that everything before it is to be sent."""
 
     step: Step | None
-    arrived_s: float
+    message: Message
+    """With which its last sample came."""
     deadline_s: float
 
 
@@ -33,6 +35,8 @@ class StepQueue:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.block_s = 1.0
         self.is_live = True
+        self.is_filling = False
+        """More can be read at once: what has waited so long is not converted before it is known how old it is."""
         self._clock = clock
         self._waiting: deque[DueStep] = deque()
         self._changed = asyncio.Event()
@@ -46,26 +50,30 @@ class StepQueue:
         """Blocks that wait."""
         return sum(due.step is not None for due in self._waiting)
 
-    async def put(self, step: Step | None, num_from_message: int | None = None) -> list[DueStep]:
-        """Queues `step`, the `num_from_message`-th of its message. Live: returns what was dropped for it; nothing for
-        what does not come from a message. Reliable: waits for room.
-        """
+    async def room(self) -> None:
+        """Reliable: waits until one more may be put."""
         while not self.is_live and len(self._waiting) >= MAX_WAITING:
             await self._wait()
+
+    def put(self, step: Step | None, message: Message, is_bounded: bool = True) -> list[DueStep]:
+        """Queues `step`, which came with `message`. Live: returns what was dropped for it."""
         now_s = self._clock()
-        self._waiting.append(DueStep(step, now_s, self._deadline_s(now_s)))
+        message.num_steps += 1
+        self._waiting.append(DueStep(step, message, self._deadline_s(now_s)))
         self._changed.set()
+        if not self.is_live or not is_bounded or len(self._waiting) <= MAX_WAITING:
+            return []
         max_burst = max(MAX_WAITING, int(MAX_BURST_SECONDS / self.block_s))
-        max_waiting = min(max(MAX_WAITING, num_from_message or 0), max_burst)
+        max_waiting = min(max(MAX_WAITING, message.num_steps), max_burst)
         dropped: list[DueStep] = []
-        while self.is_live and num_from_message is not None and len(self) > max_waiting:
+        while len(self) > max_waiting:
             dropped.append(self._waiting.popleft())
         return dropped
 
     async def get(self) -> DueStep:
         """The oldest, when there is one."""
-        while not self._waiting:
-            await self._wait()
+        while not self._waiting or self.is_filling:
+            await (asyncio.sleep(0) if self._waiting else self._wait())
         self._changed.set()
         return self._waiting.popleft()
 

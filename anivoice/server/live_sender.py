@@ -2,9 +2,8 @@
 holds its own stream up, and after a while loses the connection.
 """
 
-import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 
 from aiohttp import web
 
@@ -14,17 +13,24 @@ Event = Mapping[str, object]
 
 
 class LiveSender:
-    """Every method raises TimeoutError when nothing goes out for `max_stall_s`, ConnectionError when it is lost."""
+    """Every method raises ConnectionError when the connection is lost. Ask `check` about once a second."""
 
-    def __init__(self, socket: web.WebSocketResponse, max_stall_s: float) -> None:
+    def __init__(self, socket: web.WebSocketResponse, max_stall_s: float, clock: Callable[[], float]) -> None:
         self.wants_events = False
         self._socket = socket
         self._max_stall_s = max_stall_s
+        self._clock = clock
+        self._num_sending = 0
+        self._moved_s = 0.0
+
+    def check(self) -> None:
+        """Raises TimeoutError when nothing has gone out for `max_stall_s` although something waits to."""
+        if self._num_sending and self._clock() - self._moved_s > self._max_stall_s:
+            raise TimeoutError(f"the client has taken nothing for {self._max_stall_s:g} s")
 
     async def send_audio(self, messages: list[bytes]) -> None:
         for message in messages:
-            async with asyncio.timeout(self._max_stall_s):
-                await self._socket.send_bytes(message)
+            await self._send(self._socket.send_bytes(message))
 
     async def send_event(self, event: Event) -> None:
         """Only to those who asked for events."""
@@ -36,13 +42,20 @@ class LiveSender:
 
     async def ping(self) -> None:
         """Asks for a sign of life."""
-        async with asyncio.timeout(self._max_stall_s):
-            await self._socket.ping()
+        await self._send(self._socket.ping())
 
     async def answer_ping(self, content: bytes) -> None:
-        async with asyncio.timeout(self._max_stall_s):
-            await self._socket.pong(content)
+        await self._send(self._socket.pong(content))
 
     async def send_text(self, content: Event) -> None:
-        async with asyncio.timeout(self._max_stall_s):
-            await self._socket.send_str(json.dumps(content))
+        await self._send(self._socket.send_str(json.dumps(content)))
+
+    async def _send(self, sending: Coroutine[object, object, None]) -> None:
+        if self._num_sending == 0:
+            self._moved_s = self._clock()
+        self._num_sending += 1
+        try:
+            await sending
+        finally:
+            self._num_sending -= 1
+            self._moved_s = self._clock()

@@ -13,6 +13,7 @@ from anivoice.audio.live_geometry import FRAME_MS, NamedGeometry
 from anivoice.engine.batch import Job, LiveRequest, LiveResult
 from anivoice.errors import AnivoiceError, Unavailable
 from anivoice.metrics import BlockOutcome
+from anivoice.server.handover import Reply
 from anivoice.server.live_queue import DueStep
 from anivoice.server.live_source import Lease, needs_another_voice
 from anivoice.server.services import Services
@@ -59,7 +60,7 @@ class LiveSession:
         self._services = services
         self._clock = clock
         self._stream: LiveStream | None = None
-        self._abandoned: asyncio.Future[LiveResult] | None = None
+        self._abandoned: Reply | None = None
         self._lease: Lease | None = None
         self.has_audio = False
         """Samples have come: rates and lengths are settled."""
@@ -177,14 +178,14 @@ class LiveSession:
         """None when it was late or failed. What is late is cancelled; until it has ended nothing else is begun."""
         started_s = self._clock()
         job = Job()
-        pending = self._abandoned
+        reply = self._abandoned
         try:
-            if pending is None or await self._wait(pending, due):
+            if reply is None or await self._wait(reply, due):
                 self._abandoned = None
-                pending = asyncio.wrap_future(self._services.room.engine.submit(request, job, due.deadline_s))
-                pending.add_done_callback(_look_at)
-                if await self._wait(pending, due):
-                    return self._succeeded(pending.result(), self._clock() - started_s)
+                reply = self._services.handover.expect()
+                self._services.room.engine.submit_to(reply, request, job, due.deadline_s)
+                if await self._wait(reply, due):
+                    return self._succeeded(reply.result(), self._clock() - started_s)
         except asyncio.CancelledError:
             job.cancel()
             raise
@@ -192,19 +193,18 @@ class LiveSession:
             self._failed(error)
             return None
         job.cancel()
-        self._abandoned = pending
+        self._abandoned = reply
         self.counts.num_late += 1
         self.counts.compute_s.append(self._clock() - started_s)
         self._count("late")
         return None
 
-    async def _wait(self, pending: "asyncio.Future[LiveResult]", due: DueStep) -> bool:
+    async def _wait(self, reply: Reply, due: DueStep) -> bool:
         """Whether it ended, well or badly, by the deadline; reliable streams have none."""
-        timeout_s = max(due.deadline_s - self._clock(), 0.0) if self.is_live else None
-        done, _ = await asyncio.wait([pending], timeout=timeout_s)
-        return bool(done)
+        return await reply.wait(due.deadline_s - self._clock() if self.is_live else None)
 
-    def _succeeded(self, result: LiveResult, seconds: float) -> LiveResult:
+    def _succeeded(self, result: object, seconds: float) -> LiveResult:
+        assert isinstance(result, LiveResult)
         self._is_failing = False
         self.counts.compute_s.append(seconds)
         self._services.metrics.count_block_time(seconds, self.is_live)
@@ -222,10 +222,4 @@ class LiveSession:
         self._count("failed")
 
     def _count(self, outcome: BlockOutcome) -> None:
-        self._services.metrics.live_blocks.labels(outcome).inc()
-
-
-def _look_at(ended: "asyncio.Future[LiveResult]") -> None:
-    """What was abandoned may fail without anybody waiting for it."""
-    if not ended.cancelled():
-        ended.exception()
+        self._services.metrics.count_block(outcome)

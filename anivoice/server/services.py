@@ -1,7 +1,7 @@
 """What the request handlers work with: made once in `app.build_app`, found at `request.app[SERVICES]`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -10,6 +10,7 @@ from anivoice.engine.room import EngineRoom
 from anivoice.metrics import Metrics
 from anivoice.parameters import ConversionParameters
 from anivoice.server.conversions import Conversions
+from anivoice.server.handover import Handover
 from anivoice.server.live_source import Sources
 from anivoice.server.origins import OriginPolicy
 from anivoice.server.readiness import WarmUp
@@ -33,6 +34,7 @@ class Services:
     warm_up: WarmUp
     origins: OriginPolicy
     pages: Mapping[str, bytes]
+    handover: Handover = field(default_factory=Handover)
 
 
 SERVICES = web.AppKey("SERVICES", Services)

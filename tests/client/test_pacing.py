@@ -43,14 +43,14 @@ def test_dropped_blocks_move_what_comes_after_them():
     meter, stream = DelayMeter(), FakeStream()
     meter.watch(stream)
     stream.come(10.1, 80)
-    meter.note({"event": "overrun", "dropped": 2})
+    meter.note({"event": "overrun", "dropped_blocks": 2})
     stream.come(10.34, 80)
-    meter.note({"event": "overrun", "dropped": 3})
+    meter.note({"event": "overrun", "dropped_blocks": 3})
     stream.come(10.5, 80)
-    meter.note({"event": "stats", "dropped": 3})
+    meter.note({"event": "stats", "dropped_blocks": 3})
     np.testing.assert_allclose(meter.delays_ms(10.0, 99.0, 2, 80.0), [100, 100, 100])
     assert meter.num_dropped_blocks == 3
-    assert meter.stats == {"event": "stats", "dropped": 3}
+    assert meter.stats == {"event": "stats", "dropped_blocks": 3}
 
 
 def test_percentiles():

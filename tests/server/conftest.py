@@ -29,6 +29,7 @@ from anivoice.engine.batch import (
     LiveRequest,
     LiveResult,
     PitchRequest,
+    Promise,
     Request,
     SegmentRequest,
     WarmLiveRequest,
@@ -154,10 +155,10 @@ class RecordingEngine(Engine):
         super().__init__(runner, clock=lambda: float(next(ticks)), admission=Admission(max_load=1e9))
         self.jobs: list[Job] = []
 
-    def submit(self, request: Request, job: Job, deadline_s: float | None = None) -> Any:
+    def submit_to(self, promise: Promise, request: Request, job: Job, deadline_s: float | None = None) -> None:
         if not isinstance(request, WarmRequest | WarmLiveRequest) and job not in self.jobs:
             self.jobs.append(job)
-        return super().submit(request, job, deadline_s)
+        super().submit_to(promise, request, job, deadline_s)
 
 
 class FakeClock:

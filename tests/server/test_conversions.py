@@ -43,7 +43,7 @@ async def test_client_that_leaves_cancels_its_work(serve_fake, fake, post, speec
         await conversion
     await until(lambda: conversions_of(client).num_places_taken == 0)
     (job,) = fake.engine.jobs
-    assert job.cancelled.is_set()
+    assert job.is_cancelled
     assert fake.runner.served[1:] == []
     await until(lambda: num_open_files() == 0)
     await until(lambda: fake.engine.num_queued == 0)
@@ -150,7 +150,7 @@ async def test_failed_conversion_takes_its_work_out_of_the_engine():
 
     with pytest.raises(Unavailable):
         await conversions.run(fail)
-    assert jobs[0].cancelled.is_set()
+    assert jobs[0].is_cancelled
     await conversions.close()
 
 
@@ -197,7 +197,7 @@ async def test_conversion_that_was_cancelled_is_waited_for(until):
     running = asyncio.create_task(conversions.run(work))
     await until(lambda: jobs)
     running.cancel()
-    await until(jobs[0].cancelled.is_set)
+    await until(lambda: jobs[0].is_cancelled)
     running.cancel()
     await asyncio.sleep(0)
     assert not running.done()

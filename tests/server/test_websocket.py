@@ -117,7 +117,7 @@ async def test_stats_come_by_themselves(serve_fake, connect):
     _, texts = await receive_until(socket, "stats")
     stats = texts[-1]
     assert stats["blocks"] >= 1
-    assert (stats["dropped"], stats["late"], stats["failed"]) == (0, 0, 0)
+    assert (stats["dropped_blocks"], stats["late"], stats["failed"]) == (0, 0, 0)
     assert {"p50", "p95", "p99"} == stats["compute_ms"].keys()
 
 

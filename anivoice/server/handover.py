@@ -1,0 +1,88 @@
+"""Results on their way from the engine thread to the event loop: one wake-up for all that have come."""
+
+import asyncio
+from collections import deque
+
+
+class Reply:
+    """Where the engine puts the result of one live block. Made by `Handover.expect`."""
+
+    def __init__(self, handover: "Handover") -> None:
+        self._handover = handover
+        self._has_outcome = False
+        self._result: object = None
+        self._error: BaseException | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self.has_come = False
+
+    def done(self) -> bool:
+        return self._has_outcome
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """Who does not want it any more cancels its job."""
+        return True
+
+    def set_result(self, result: object) -> None:
+        self._result, self._has_outcome = result, True
+        self._handover.send(self)
+
+    def set_exception(self, error: BaseException) -> None:
+        self._error, self._has_outcome = error, True
+        self._handover.send(self)
+
+    async def wait(self, timeout_s: float | None) -> bool:
+        """On the event loop: whether it has come, well or badly, within that time. One waiter at a time."""
+        if self.has_come or (timeout_s is not None and timeout_s <= 0):
+            return self.has_come
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = None if timeout_s is None else loop.call_later(timeout_s, self._wake)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
+        return self.has_come
+
+    def result(self) -> object:
+        """What has come; raises it if it is an error."""
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def arrive(self) -> None:
+        """It is on the event loop now."""
+        self.has_come = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Handover:
+    """Belongs to one event loop; `send` is called on the engine thread."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sent: deque[Reply] = deque()
+        self._is_called = False
+
+    def expect(self) -> Reply:
+        """A place for a result that the running event loop is to hear of."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return Reply(self)
+
+    def send(self, reply: Reply) -> None:
+        """To the event loop, with all others that it has not taken yet."""
+        self._sent.append(reply)
+        if not self._is_called and self._loop is not None:
+            self._is_called = True
+            self._loop.call_soon_threadsafe(self._take)
+
+    def _take(self) -> None:
+        self._is_called = False  # first: what is sent from here on calls again
+        while self._sent:
+            self._sent.popleft().arrive()
