@@ -35,6 +35,7 @@ class CopyRunner:
     device = torch.device("cpu")
     dtype = torch.float32
     num_threads = 1
+    records = False
 
     def __init__(self, weights_dir: Path) -> None:
         self.pitch = PitchExtractor(weights_dir, self.device, self.dtype, {"rmvpe": _no_pitch})

@@ -6,6 +6,7 @@ places where it was recorded to look for them, its output is copied out. Nothing
 """
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
@@ -22,6 +23,7 @@ NUM_TRIAL_RUNS = 2
 """Before recording: libraries choose their algorithms and take their memory at the first runs."""
 
 MAX_GRAPHS_PER_OWNER = 64
+"""Beyond that the least recently used is dropped: every formant shift that somebody tries has recordings of its own."""
 
 
 class Graph(Protocol):
@@ -43,14 +45,20 @@ class Cuda(Protocol):
 
     def current_stream(self, device: Any = None) -> Any: ...
 
+    def synchronize(self) -> None: ...
+
 
 class Recording(NamedTuple):
     graph: Graph
     inputs: list[Tensor]
     output: Tensor
+    constants: Sequence[Tensor]
+    """They are held for as long as the recording looks for them."""
 
 
 Key = tuple[Hashable, ...]
+Recordings = OrderedDict[Key, Recording | None]
+"""The least recently used first; None for what cannot be recorded."""
 
 
 class GraphCache:
@@ -60,17 +68,28 @@ class GraphCache:
         self.is_recording = False
         self._cuda = cuda
         self.max_batch = max_batch
-        self._of_owner: WeakKeyDictionary[object, dict[Key, Recording | None]] = WeakKeyDictionary()
+        self._of_owner: WeakKeyDictionary[object, Recordings] = WeakKeyDictionary()
         self._pools: dict[Hashable, Any] = {}
 
-    def call(self, owner: object, key: Hashable, compute: Compute, tensors: Sequence[Tensor]) -> Tensor:
+    def call(
+        self,
+        owner: object,
+        key: Hashable,
+        compute: Compute,
+        tensors: Sequence[Tensor],
+        constants: Sequence[Tensor] = (),
+    ) -> Tensor:
         """`compute(*tensors)`, all `[B, ...]` and on the device, on the current stream."""
         stream = self._cuda.current_stream()
         size = batch_size_for(len(tensors[0]))
         full_key = (key, size, stream, *((tensor.shape[1:], tensor.dtype) for tensor in tensors))
-        recordings = self._of_owner.setdefault(owner, {})
-        if full_key not in recordings and self._may_record(recordings, size):
-            recordings[full_key] = self._record(compute, [padded(tensor, size) for tensor in tensors], stream, key)
+        recordings = self._of_owner.setdefault(owner, OrderedDict())
+        if full_key in recordings:
+            recordings.move_to_end(full_key)
+        elif self.is_recording and size <= batch_size_for(self.max_batch):
+            self._make_room(recordings)
+            inputs = [padded(tensor, size) for tensor in tensors]
+            recordings[full_key] = self._record(compute, inputs, constants, stream, key)
         recording = recordings.get(full_key)
         return compute(*tensors) if recording is None else replay(recording, tensors)
 
@@ -79,16 +98,29 @@ class GraphCache:
         """Those that can be replayed."""
         return sum(one is not None for recordings in self._of_owner.values() for one in recordings.values())
 
-    def clear(self) -> None:
-        """Drops all recordings with their memory."""
+    def forget(self, owner: object) -> None:
+        """Drops the owner's recordings."""
+        if owner in self._of_owner:
+            self._cuda.synchronize()  # they may just be replayed
+            del self._of_owner[owner]
+
+    def clear(self) -> bool:
+        """Drops all recordings with their memory. False if there were none."""
+        if self.num_recordings == 0:
+            return False
+        self._cuda.synchronize()
         self._of_owner.clear()
         self._pools.clear()
+        return True
 
-    def _may_record(self, recordings: dict[Key, Recording | None], size: int) -> bool:
-        fits = size <= batch_size_for(self.max_batch)
-        return self.is_recording and fits and len(recordings) < MAX_GRAPHS_PER_OWNER
+    def _make_room(self, recordings: Recordings) -> None:
+        while len(recordings) >= MAX_GRAPHS_PER_OWNER:
+            self._cuda.synchronize()
+            recordings.popitem(last=False)
 
-    def _record(self, compute: Compute, inputs: list[Tensor], stream: Any, key: Hashable) -> Recording | None:
+    def _record(
+        self, compute: Compute, inputs: list[Tensor], constants: Sequence[Tensor], stream: Any, key: Hashable
+    ) -> Recording | None:
         """None if it cannot be recorded; a failure of the computation itself is raised."""
         for _ in range(NUM_TRIAL_RUNS):
             compute(*inputs)
@@ -103,7 +135,7 @@ class GraphCache:
             logger.warning("%s is computed without a CUDA graph: %s", key, str(error).splitlines()[:1])
             return None
         self._pools.setdefault(stream, graph.pool())
-        return Recording(graph, inputs, output)
+        return Recording(graph, inputs, output, constants)
 
 
 def batch_size_for(num_rows: int) -> int:

@@ -83,10 +83,24 @@ class CudaLanes:
         for other in others:
             self._lanes[lane].wait_stream(self._lanes[other])
 
-    def call(self, owner: object, key: Hashable, compute: Compute, tensors: Sequence[Tensor]) -> Tensor:
+    def call(
+        self,
+        owner: object,
+        key: Hashable,
+        compute: Compute,
+        tensors: Sequence[Tensor],
+        constants: Sequence[Tensor] = (),
+    ) -> Tensor:
         if self.graphs is None:
             return compute(*tensors)
-        return self.graphs.call(owner, key, compute, tensors)
+        return self.graphs.call(owner, key, compute, tensors, constants)
+
+    def forget(self, owner: object) -> None:
+        if self.graphs is not None:
+            self.graphs.forget(owner)
+
+    def forget_all(self) -> bool:
+        return self.graphs is not None and self.graphs.clear()
 
     def download(self, lane: str, tensors: Sequence[Tensor]) -> Download:
         stream = self._files if lane == FILES else self._copy_out
@@ -118,6 +132,10 @@ class CudaLanes:
             finally:
                 self.graphs.is_recording = False
             yield stage
+
+    @property
+    def records(self) -> bool:
+        return self.graphs is not None
 
     @property
     def recorded_sizes(self) -> list[int]:

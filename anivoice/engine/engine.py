@@ -220,7 +220,7 @@ class Engine:
         if self._runner.is_out_of_memory(error):
             self._warmth.forget()
             if not any(work.retried for work in batch.works) and self._runner.free_memory():
-                logger.warning("out of device memory: dropped an idle voice, trying once more")
+                logger.warning("out of device memory: dropped what was idle, trying once more")
                 for work in batch.works:
                     work.retried = True
                 return False

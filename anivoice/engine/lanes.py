@@ -57,10 +57,26 @@ class Lanes(Protocol):
         """`lane` goes on when the others have done what they have been given so far."""
         ...
 
-    def call(self, owner: object, key: Hashable, compute: Compute, tensors: Sequence[Tensor]) -> Tensor:
+    def call(
+        self,
+        owner: object,
+        key: Hashable,
+        compute: Compute,
+        tensors: Sequence[Tensor],
+        constants: Sequence[Tensor] = (),
+    ) -> Tensor:
         """`compute(*tensors)` on the current lane. All tensors are `[B, ...]`; equal keys of one owner mean the same
-        computation, which may therefore be recorded once and replayed.
+        computation, which may therefore be recorded once and replayed. `constants`: what it uses beside them and the
+        owner's own.
         """
+        ...
+
+    def forget(self, owner: object) -> None:
+        """Drops what was recorded for `owner`, and its memory."""
+        ...
+
+    def forget_all(self) -> bool:
+        """Drops everything that was recorded: from now on it is computed as usual. False if there was nothing."""
         ...
 
     def download(self, lane: str, tensors: Sequence[Tensor]) -> Download:
@@ -73,6 +89,11 @@ class Lanes(Protocol):
 
     def record(self, steps: Generator[Stage, None, T]) -> Generator[Stage, None, T]:
         """`steps`; what `call` meets in them for the first time is recorded."""
+        ...
+
+    @property
+    def records(self) -> bool:
+        """Whether `call` records what it meets during `record`."""
         ...
 
     @property
@@ -121,8 +142,21 @@ class InlineLanes:
     def join(self, lane: str, *others: str) -> None:
         pass
 
-    def call(self, owner: object, key: Hashable, compute: Compute, tensors: Sequence[Tensor]) -> Tensor:
+    def call(
+        self,
+        owner: object,
+        key: Hashable,
+        compute: Compute,
+        tensors: Sequence[Tensor],
+        constants: Sequence[Tensor] = (),
+    ) -> Tensor:
         return compute(*tensors)
+
+    def forget(self, owner: object) -> None:
+        pass
+
+    def forget_all(self) -> bool:
+        return False
 
     def download(self, lane: str, tensors: Sequence[Tensor]) -> Download:
         return Arrived(tensors)
@@ -132,6 +166,10 @@ class InlineLanes:
 
     def record(self, steps: Generator[Stage, None, T]) -> Generator[Stage, None, T]:
         return steps
+
+    @property
+    def records(self) -> bool:
+        return False
 
     @property
     def recorded_sizes(self) -> list[int]:

@@ -121,11 +121,12 @@ class LivePath:
         source_noise = None if source is None else self.lanes.upload(source)
         speaker_ids = self.lanes.upload(np.array(part.speaker_ids()))
         protect = self.lanes.upload(np.array([r.options.protect for r in part.requests], np.float32))
+        grid = self.lanes.upload(np.array(part.grid())) if synthesis.is_stretched else None
         with self.lanes.on(SYNTHESIZER):
             f0 = None if f0_hz is None else f0_hz[index]
             dtype = synthesis.synthesizer.dtype
             features = self._features(part, content[index], f0, protect).to(dtype)
-            x = SynthesisInput(features, f0, phase, latent_noise.to(dtype), source_noise, speaker_ids)
+            x = SynthesisInput(features, f0, phase, latent_noise.to(dtype), source_noise, speaker_ids, grid)
         yield "retrieval"
         waveform = yield from self._waveform(synthesis, x)
         with self.lanes.on(SYNTHESIZER):
@@ -143,7 +144,7 @@ class LivePath:
         """In small pieces, or in one that may be recorded."""
         if self.lanes.pauses:
             return (yield from synthesis.steps(x))
-        key = ("synthesizer", synthesis.shape, synthesis.stretched_samples, synthesis.grid)
+        key = ("synthesizer", synthesis.shape, synthesis.stretched_samples)
         names = [name for name, value in zip(x._fields, x, strict=True) if value is not None]
         given = [value for value in x if value is not None]
 
@@ -151,7 +152,7 @@ class LivePath:
             return synthesis.at_once(x._replace(**dict(zip(names, tensors, strict=True))))
 
         with self.lanes.on(SYNTHESIZER):
-            waveform = self.lanes.call(synthesis.synthesizer, key, compute, given)
+            waveform = self.lanes.call(synthesis.synthesizer, key, compute, given, synthesis.constants)
         yield "synthesizer"
         return waveform
 
@@ -174,6 +175,9 @@ class _Part:
     def speaker_ids(self) -> list[int]:
         synthesizer = self.synthesis.synthesizer
         return [synthesizer.checked_speaker(request.options.speaker_id) for request in self.requests]
+
+    def grid(self) -> list[int]:
+        return [self.synthesis.grid(request.window_frame) for request in self.requests]
 
     def noise(self) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Of the latent `[B, C, P - flow_start]` and of the source `[B, (stop - start) * S]`."""
@@ -232,9 +236,10 @@ def _voice_groups(
     groups: dict[Hashable, tuple[list[int], LiveSynthesis]] = {}
     for row, request in enumerate(requests):
         shift = request.options.formant_shift
-        synthesis = LiveSynthesis(placed[row].synthesizer, request.shape, shift, request.window_frame)
-        key = (id(request.voice), shift, synthesis.grid)
-        groups.setdefault(key, ([], synthesis))[0].append(row)
+        key = (id(request.voice), shift)
+        if key not in groups:
+            groups[key] = ([], LiveSynthesis(placed[row].synthesizer, request.shape, shift))
+        groups[key][0].append(row)
     yield from groups.values()
 
 

@@ -40,7 +40,7 @@ class TorchRunner:
         dtype: torch.dtype,
         weights_dir: Path,
         num_threads: int | None = None,
-        evict_idle_voice: Callable[[], bool] = lambda: False,
+        evict_idle_voice: Callable[[], Voice | None] = lambda: None,
         lanes: Lanes | None = None,
     ) -> None:
         self.device = device
@@ -148,16 +148,26 @@ class TorchRunner:
             voice.placed_bytes += voice.placed.retriever.num_bytes
         return voice.placed
 
+    @property
+    def records(self) -> bool:
+        """Whether computations are recorded: then another formant shift is worth a warm-up."""
+        return self.lanes.records
+
     def nudge(self) -> None:
         if self._nudged is None:
             self._nudged = torch.zeros(NUDGE_SIZE, NUDGE_SIZE, device=self.device)
         torch.mm(self._nudged, self._nudged)
 
     def free_memory(self) -> bool:
-        evicted = self.evict_idle_voice()
+        """An idle voice with its recordings; without one all recordings: they only save time."""
+        voice = self.evict_idle_voice()
+        if voice is not None and voice.placed is not None:
+            self.lanes.forget(voice.placed.synthesizer)
+            voice.placed = None
+        is_freed = voice is not None or self.lanes.forget_all()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        return evicted
+        return is_freed
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         return isinstance(error, torch.OutOfMemoryError | MemoryError)

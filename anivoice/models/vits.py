@@ -106,7 +106,7 @@ class Synthesizer(nn.Module):
         source_noise: Tensor | None = None,
         num_resized_frames: int | None = None,
         stretch: float | None = None,
-        offset_frames: float = 0.0,
+        offset_frames: float | Tensor = 0.0,
     ) -> tuple[Tensor, Tensor | None]:
         """What the decoder takes: the latent `[B, C, T]` and the harmonic source `[B, 1, T * S]` (voices with f0).
 
@@ -114,7 +114,7 @@ class Synthesizer(nn.Module):
         With `num_resized_frames` latent and source are stretched to that many frames, and so will be the waveform:
         brought back to its old duration by resampling, it has the same pitch and moved formants (SPEC 2.5). The factor
         is `num_resized_frames / T`, or `stretch` where it must not be rounded to whole frames; then the first stretched
-        frame begins `offset_frames` after the first one of `z`.
+        frame begins `offset_frames` (one number, or float64 `[B]`) after the first one of `z`.
         """
         source = None if f0_hz is None else self.dec.m_source(f0_hz, initial_phase, source_noise)
         if num_resized_frames is not None:
@@ -142,20 +142,24 @@ class Synthesizer(nn.Module):
         return waveform
 
 
-def stretch_linear(x: Tensor, num_out: int, stretch: float | None = None, offset: float = 0.0) -> Tensor:
+def stretch_linear(x: Tensor, num_out: int, stretch: float | None = None, offset: float | Tensor = 0.0) -> Tensor:
     """`[B, C, T]` -> `[B, C, num_out]` by linear interpolation, the values at the edges held.
 
-    The factor is `num_out / T`, or `stretch`: then output 0 begins `offset` places after the first input.
+    The factor is `num_out / T`, or `stretch`: then output 0 begins `offset` places after the first input; float64 `[B]`
+    if it is not the same for all.
     """
     if stretch is None:
         return x if num_out == x.shape[2] else F.interpolate(x, num_out, mode="linear")
-    # In float64 and on the CPU: float32 cannot tell apart the places of a long source, and not every device has more.
-    position = (torch.arange(num_out, dtype=torch.float64, device="cpu") + 0.5) / stretch - 0.5 + offset
+    # In float64: float32 cannot tell apart the places of a long source. Apple's devices have no more.
+    device = torch.device("cpu") if x.device.type == "mps" else x.device
+    offset = offset.to(device).reshape(-1, 1, 1) if isinstance(offset, Tensor) else offset
+    position = (torch.arange(num_out, dtype=torch.float64, device=device) + 0.5) / stretch - 0.5 + offset
     position = position.clamp(0, x.shape[2] - 1)
     left = position.long()
     share = (position - left).to(x.device, x.dtype)
-    right = (left + 1).clamp(max=x.shape[2] - 1).to(x.device)
-    return torch.lerp(x[:, :, left.to(x.device)], x[:, :, right], share)
+    right = (left + 1).clamp(max=x.shape[2] - 1)
+    before, after = (x.gather(2, place.to(x.device).expand(*x.shape[:2], num_out)) for place in (left, right))
+    return torch.lerp(before, after, share)
 
 
 def flow_first_frame(first_frame: int) -> int:

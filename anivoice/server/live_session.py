@@ -107,7 +107,7 @@ class LiveSession:
         Raises as `begin`; the stream goes on as it was then.
         """
         source = self.stream.source
-        if needs_another_voice(source.parameters, parameters):
+        if self._services.sources.must_prepare(source.parameters, parameters):
             lease = await self._services.sources.acquire(parameters, source.chosen)
             self._exchange(lease)
             self.stream.change(lease.source)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from weakref import WeakKeyDictionary
@@ -22,6 +23,9 @@ from anivoice.voices.voice import Voice
 
 WARM_SECONDS = 0.2
 WARM_DEADLINE_SECONDS = 2.0
+MAX_WARM_KINDS = 8
+"""Of one voice that count as warm; the engine keeps recordings of that many (`cuda_graphs`)."""
+
 FIRST_GUESS = {"cuda": 0, "mps": 0, "cpu": 2}
 """By the kind of device, where the search for the shortest windows begins: with those of a preset."""
 
@@ -34,7 +38,7 @@ def parse_stream_parameters(values: Mapping[str, object], defaults: ConversionPa
 
 
 def needs_another_voice(old: StreamParameters, new: StreamParameters) -> bool:
-    """Whether the change from `old` to `new` loads something: a voice, its index, or a pitch network."""
+    """Whether the change from `old` to `new` loads or checks something: a voice, its index, a pitch network."""
     return (
         new.model_name != old.model_name
         or (new.index_rate > 0 and old.index_rate == 0)
@@ -86,7 +90,7 @@ class Sources:
         self._workers = workers
         first_guess = FIRST_GUESS.get(room.runner.device.type, 0)
         self._choice = WindowChoice(lambda: room.engine.admission, time.monotonic, first_guess)
-        self._warm: WeakKeyDictionary[Voice, set[Hashable]] = WeakKeyDictionary()
+        self._warm: WeakKeyDictionary[Voice, deque[Hashable]] = WeakKeyDictionary()
 
     async def acquire(self, parameters: StreamParameters, chosen: NamedGeometry | None = None) -> Lease:
         """A voice for these parameters, and of the lengths that they allow those that suit this machine, or `chosen`.
@@ -105,6 +109,11 @@ class Sources:
             self._room.voices.release(voice)
             raise
         return Lease(self._room, source, task.seed, window.load_key)
+
+    def must_prepare(self, old: StreamParameters, new: StreamParameters) -> bool:
+        """Whether the change from `old` to `new` takes time, while the stream goes on: `acquire` does it."""
+        is_recorded = self._room.runner.records and new.formant_shift != old.formant_shift
+        return is_recorded or needs_another_voice(old, new)
 
     async def check(self, parameters: StreamParameters) -> StreamParameters:
         """Loads and warms, so that the stream can begin at once; the parameters with the voice's name.
@@ -143,14 +152,14 @@ class Sources:
         return library.find(name or library.default_name()).name
 
     async def _make_warm(self, source: Source, window: LiveRequest) -> None:
-        warm = self._warm.setdefault(source.voice, set())
+        warm = self._warm.setdefault(source.voice, deque(maxlen=MAX_WARM_KINDS))
         key = (window.load_key, source.parameters.index_rate > 0, source.parameters.formant_shift)
         if key in warm:
             return
         await self._submit(WarmRequest(source.voice, source.algo if source.voice.config.has_f0 else None))
         await self._submit(WarmLiveRequest(window))
         await self._compute(window)
-        warm.add(key)
+        warm.append(key)
 
     async def _compute(self, window: LiveRequest) -> None:
         """For the engine to know what it costs; streams that run go first."""

@@ -84,7 +84,8 @@ class SynthesisInput(NamedTuple):
 
     `f0_hz` `[B, P]` float32 is the pitch to be heard (None for voices without f0), `phase` `[B]` float64 the source's
     before the first wanted frame, in cycles. Noise is standard normal: `latent_noise` `[B, C, P - flow_start]`,
-    `source_noise` `[B, (stop - start) * S]` (None without f0). `speaker_ids` `[B]`.
+    `source_noise` `[B, (stop - start) * S]` (None without f0). `speaker_ids` `[B]`. `grid` `[B]` is
+    `LiveSynthesis.grid`, None without a formant shift.
     """
 
     features: Tensor
@@ -93,19 +94,18 @@ class SynthesisInput(NamedTuple):
     latent_noise: Tensor
     source_noise: Tensor | None
     speaker_ids: Tensor
+    grid: Tensor | None = None
 
 
 class LiveSynthesis:
     """A voice at work on windows of one shape and one formant shift.
 
     The prior sees the whole window, the flow what its output depends on, the decoder the frames `start` to `stop`: the
-    wanted ones, a little before them, and of the look-ahead as much as matters. `window_frame` is the windows' absolute
-    position; of several windows only those whose `grid` is the same can be computed together.
+    wanted ones, a little before them, and of the look-ahead as much as matters. Where a window lies in its stream is no
+    part of it: windows of any positions can be computed together, and by the same recording.
     """
 
-    def __init__(
-        self, synthesizer: VoiceSynthesizer, shape: LiveShape, formant_shift: float, window_frame: int
-    ) -> None:
+    def __init__(self, synthesizer: VoiceSynthesizer, shape: LiveShape, formant_shift: float) -> None:
         self.synthesizer = synthesizer
         self.shape = shape
         self.S = synthesizer.config.frame_samples
@@ -114,11 +114,26 @@ class LiveSynthesis:
         self.start = max(shape.first_frame - halo, 0)
         self.stop = min(shape.end_frame + min(halo, shape.lookahead_frames), shape.window_frames)
         self.flow_start = flow_first_frame(self.start)
-        self.grid = (window_frame + self.start) * self.stretched_samples % self.S
-        """Where on the grid of stretched frames the decoded part begins, in samples; 0 without a formant shift."""
+
+    @property
+    def is_stretched(self) -> bool:
+        """Whether there is a formant shift."""
+        return self.stretched_samples != self.S
+
+    def grid(self, window_frame: int) -> int:
+        """Where on the grid of stretched frames the decoded part of the window begins, in samples, 0 to S - 1.
+
+        That grid is one for all windows of a stream; `window_frame` is the window's absolute position.
+        """
+        return (window_frame + self.start) * self.stretched_samples % self.S
+
+    @property
+    def constants(self) -> list[Tensor]:
+        """Tensors that `steps` uses beside its input."""
+        return [self.synthesizer.resampling_kernel(self.stretched_samples)] if self.is_stretched else []
 
     def _halo(self, num_frames: int) -> int:
-        if self.stretched_samples == self.S:
+        if not self.is_stretched:
             return num_frames
         return math.ceil(num_frames * self.S / min(self.stretched_samples, self.S)) + NUM_RESAMPLING_FRAMES
 
@@ -165,13 +180,16 @@ class LiveSynthesis:
         num_frames = self.stop - self.start
         f0 = None if x.f0_hz is None else x.f0_hz[:, self.start : self.stop]
         phase = None if x.f0_hz is None else self._phase_at_start(x)
-        if self.stretched_samples == S:
+        if x.grid is None:
             z, source = model.decoder_input(z, f0, phase, x.source_noise)
             return (yield from self.synthesizer.waveform_steps(z, g, source))
-        end = self.grid + num_frames * self.stretched_samples
-        num_stretched = -(-end // S)
+        num_samples = num_frames * self.stretched_samples
+        # As many frames as any place on the grid needs: then all windows have one shape.
+        num_stretched = -(-(S - 1 + num_samples) // S)
+        offset = -x.grid.double() / self.stretched_samples
         stretch = self.stretched_samples / S
-        offset = -self.grid / self.stretched_samples
         z, source = model.decoder_input(z, f0, phase, x.source_noise, num_stretched, stretch, offset)
         waveform = yield from self.synthesizer.waveform_steps(z, g, source)
-        return resample(waveform[:, self.grid : end], self.stretched_samples, S)[:, : num_frames * S]
+        places = x.grid.unsqueeze(1) + torch.arange(num_samples, device=x.grid.device)
+        (kernel,) = self.constants
+        return resample(waveform.gather(1, places), self.stretched_samples, S, kernel)[:, : num_frames * S]

@@ -27,14 +27,21 @@ def sinc_kernel(rate_in: int, rate_out: int) -> tuple[Tensor, int]:
     return kernel.unsqueeze(1), width
 
 
-def resample(x: Tensor, rate_in: int, rate_out: int) -> Tensor:
-    """`[B, T]` at `rate_in` -> `[B, ceil(T * rate_out / rate_in)]` at `rate_out`, float32."""
+def kernel_on(device: torch.device, rate_in: int, rate_out: int) -> Tensor:
+    """The kernel that `resample` takes, on the device."""
+    divisor = math.gcd(rate_in, rate_out)
+    return sinc_kernel(rate_in // divisor, rate_out // divisor)[0].to(device)
+
+
+def resample(x: Tensor, rate_in: int, rate_out: int, kernel: Tensor | None = None) -> Tensor:
+    """`[B, T]` at `rate_in` -> `[B, ceil(T * rate_out / rate_in)]` at `rate_out`, float32. `kernel`: of `kernel_on`."""
     divisor = math.gcd(rate_in, rate_out)
     step, phases = rate_in // divisor, rate_out // divisor
     if step == phases:
         return x.float()
-    kernel, width = sinc_kernel(step, phases)
+    width = sinc_kernel(step, phases)[1]
+    kernel = kernel_on(x.device, rate_in, rate_out) if kernel is None else kernel
     padded = F.pad(x.float().unsqueeze(1), (width, width + step))
-    y = F.conv1d(padded, kernel.to(x.device), stride=step)
+    y = F.conv1d(padded, kernel, stride=step)
     length = math.ceil(phases * x.shape[1] / step)
     return y.transpose(1, 2).reshape(x.shape[0], -1)[:, :length]

@@ -17,11 +17,14 @@ from anivoice.models.vits import Synthesizer, flow_first_frame
 from anivoice.models.work_threads import WorkThreads
 from anivoice.stages.noise import PositionalNoise
 from anivoice.stages.pitch.contour import coarse_pitch
-from anivoice.stages.sinc_resampler import resample
+from anivoice.stages.sinc_resampler import kernel_on, resample
 
 LATENT_STREAM, SOURCE_STREAM = 0, 1
 NUM_RESAMPLING_FRAMES = 2
 """One-sided reach of the formant shift's own steps: interpolation and resampling."""
+
+MAX_KERNELS = 8
+"""Formant shifts whose resampling kernels are kept, about 1 MB each."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class VoiceSynthesizer:
         self.device = device
         self.dtype = dtype
         self.halo_frames = model.config.decoder_receptive_frames
+        self._kernels: dict[int, Tensor] = {}
         self.cpu_decoder: CpuDecoder | None = None
         if device.type == "cpu" and dtype == torch.float32:
             self.cpu_decoder = CpuDecoder(model.dec, threads=threads)
@@ -92,6 +96,16 @@ class VoiceSynthesizer:
     def stretched_frame_samples(self, formant_shift: float) -> int:
         """Samples that a frame is decoded to, before it is resampled back to S: this moves the formants."""
         return round(self.config.frame_samples * 2 ** (formant_shift / 12))
+
+    def resampling_kernel(self, stretched_samples: int) -> Tensor:
+        """For `resample` from `stretched_samples` back to S; the latest are kept on the device."""
+        kernel = self._kernels.pop(stretched_samples, None)
+        if kernel is None:
+            kernel = kernel_on(self.device, stretched_samples, self.config.frame_samples)
+        self._kernels[stretched_samples] = kernel
+        if len(self._kernels) > MAX_KERNELS:
+            del self._kernels[next(iter(self._kernels))]
+        return kernel
 
     def _halo_frames(self, stretched_samples: int) -> int:
         """Frames on both sides of the wanted ones that they depend on: more, where several are decoded as one."""

@@ -66,13 +66,11 @@ class VoiceCache:
             voice.num_users -= 1
             self._shrink()
 
-    def evict_idle(self) -> bool:
-        """Drops the least recently used voice that is not in use. False if there is none."""
+    def evict_idle(self) -> Voice | None:
+        """Drops the least recently used voice that is not in use, and returns it. None if there is none."""
         with self._lock:
             name = next((name for name, voice in self._voices.items() if voice.num_users == 0), None)
-            if name is not None:
-                del self._voices[name]
-        return name is not None
+            return None if name is None else self._voices.pop(name)
 
     @property
     def num_bytes(self) -> int:

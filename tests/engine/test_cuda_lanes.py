@@ -1,19 +1,20 @@
 """What CUDA would be asked to do, told by a stand-in for torch.cuda: which stream waits for which, what is recorded."""
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+import weakref
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conformance import OWN_VECTORS, load_voice
+from engine.fake_cuda import FakeCuda, FakeStream, RehearsedGraphs
 from engine.live_windows import WindowedStream
+from numpy.typing import NDArray
 from torch import Tensor
 
 from anivoice.audio.live_geometry import LiveGeometry
-from anivoice.engine.batch import LiveResult, WarmLiveRequest
+from anivoice.engine.batch import LiveRequest, LiveResult, WarmLiveRequest
 from anivoice.engine.cuda_graphs import MAX_GRAPHS_PER_OWNER, GraphCache, batch_size_for
 from anivoice.engine.cuda_lanes import CudaLanes
 from anivoice.engine.lanes import CONTENT, FILES, PITCH, SYNTHESIZER, batch_sizes
@@ -22,80 +23,6 @@ from anivoice.models.steps import finish
 from anivoice.stages.options import ConversionOptions
 
 CPU = torch.device("cpu")
-
-
-class FakeStream:
-    def __init__(self, priority: int = 0) -> None:
-        self.priority = priority
-        self.waited_for: list[FakeStream] = []
-
-    def wait_stream(self, other: "FakeStream") -> None:
-        self.waited_for.append(other)
-
-
-class FakeEvent:
-    def __init__(self, cuda: "FakeCuda") -> None:
-        self.cuda = cuda
-
-    def record(self, stream: FakeStream) -> None:
-        self.stream = stream
-
-    def query(self) -> bool:
-        return self.cuda.is_idle
-
-
-class FakeGraph:
-    def __init__(self) -> None:
-        self.num_replays = 0
-
-    def replay(self) -> None:
-        self.num_replays += 1
-
-    def pool(self) -> tuple[int, int]:
-        return (1, id(self))
-
-
-class FakeCuda:
-    def __init__(self) -> None:
-        self.streams: list[FakeStream] = []
-        self.default = self.current = FakeStream()
-        self.graphs: list[FakeGraph] = []
-        self.pools: list[Any] = []
-        self.is_idle = False
-        self.capture_error: Exception | None = None
-
-    def Stream(self, device: torch.device, priority: int = 0) -> FakeStream:
-        self.streams.append(FakeStream(priority))
-        return self.streams[-1]
-
-    def Event(self) -> FakeEvent:
-        return FakeEvent(self)
-
-    def CUDAGraph(self) -> FakeGraph:
-        self.graphs.append(FakeGraph())
-        return self.graphs[-1]
-
-    def default_stream(self, device: torch.device) -> FakeStream:
-        return self.default
-
-    def current_stream(self, device: torch.device | None = None) -> FakeStream:
-        return self.current
-
-    @contextmanager
-    def stream(self, stream: FakeStream) -> Iterator[None]:
-        before, self.current = self.current, stream
-        yield
-        self.current = before
-
-    @contextmanager
-    def graph(
-        self, cuda_graph: FakeGraph, pool: Any = None, stream: Any = None, capture_error_mode: str = ""
-    ) -> Iterator[None]:
-        assert capture_error_mode == "thread_local"
-        self.pools.append(pool)
-        yield
-        if self.capture_error is not None:
-            raise self.capture_error
 
 
 class Owner:
@@ -181,6 +108,35 @@ def test_what_cannot_be_recorded_is_computed_and_not_tried_again(
     assert graphs.num_recordings == 0
 
 
+def test_recordings_are_forgotten_one_by_one_and_all_at_once(cuda: FakeCuda) -> None:
+    first, second = Owner(), Owner()
+    graphs = warmed(cuda, first, 2)
+    graphs.is_recording = True
+    graphs.call(second, "key", second, [rows(2)])
+    graphs.is_recording = False
+    lanes = CudaLanes(CPU, cuda, graphs, pins=False)
+    lanes.forget(first)
+    lanes.forget(first)
+    assert graphs.num_recordings == 1
+    assert lanes.forget_all()
+    assert not lanes.forget_all()
+    assert graphs.num_recordings == 0
+    assert cuda.num_waits == 2, "each time for what may just be replayed"
+    torch.testing.assert_close(graphs.call(second, "key", second, [rows(2, 7.0)]), rows(2, 7.0))
+
+
+def test_a_recording_holds_its_constants(cuda: FakeCuda) -> None:
+    owner, constant = Owner(), torch.ones(3)
+    held = weakref.ref(constant)
+    graphs = GraphCache(cuda, 1)
+    graphs.is_recording = True
+    graphs.call(owner, "key", owner, [rows(1)], [constant])
+    del constant
+    assert held() is not None
+    graphs.forget(owner)
+    assert held() is None
+
+
 def test_recordings_go_with_their_owner(cuda: FakeCuda) -> None:
     owner = Owner()
     graphs = warmed(cuda, owner, 2)
@@ -188,7 +144,7 @@ def test_recordings_go_with_their_owner(cuda: FakeCuda) -> None:
     assert graphs.num_recordings == 0
 
 
-def test_recordings_are_bounded(cuda: FakeCuda) -> None:
+def test_recordings_are_bounded_and_the_least_recently_used_go_first(cuda: FakeCuda) -> None:
     owner = Owner()
     graphs = warmed(cuda, owner, 4, max_batch=3)
     graphs.is_recording = True
@@ -196,7 +152,16 @@ def test_recordings_are_bounded(cuda: FakeCuda) -> None:
     assert len(cuda.graphs) == 1
     for key in range(2 * MAX_GRAPHS_PER_OWNER):
         graphs.call(owner, key, owner, [rows(1)])
-    assert len(cuda.graphs) == MAX_GRAPHS_PER_OWNER
+        graphs.call(owner, "key", owner, [rows(4)])
+    assert graphs.num_recordings == MAX_GRAPHS_PER_OWNER
+    assert cuda.num_waits == MAX_GRAPHS_PER_OWNER + 1, "what is dropped may just be replayed"
+    graphs.is_recording = False
+    num_runs = len(owner.num_rows)
+    graphs.call(owner, "key", owner, [rows(4)])
+    graphs.call(owner, 2 * MAX_GRAPHS_PER_OWNER - 1, owner, [rows(1)])
+    assert len(owner.num_rows) == num_runs
+    graphs.call(owner, 0, owner, [rows(1)])
+    assert len(owner.num_rows) == num_runs + 1
 
 
 @pytest.mark.parametrize(("max_batch", "sizes"), [(1, [1]), (2, [1, 2]), (5, [1, 2, 4, 8]), (8, [1, 2, 4, 8])])
@@ -275,28 +240,66 @@ def test_only_the_steps_of_a_warm_up_record(cuda: FakeCuda) -> None:
     assert not graphs.is_recording
 
 
-@pytest.mark.parametrize("name", ["v2_f0_48k.pth", "v2_nof0_40k.pth"])
-def test_windows_on_cuda_lanes_equal_those_computed_inline(cuda: FakeCuda, h768_hf_dir: Path, name: str) -> None:
+GEOMETRY = LiveGeometry(block_frames=8, context_frames=40, crossfade_frames=4, lookahead_frames=2)
+
+
+@pytest.fixture
+def recording() -> NDArray[np.float32]:
+    return (0.1 * np.random.default_rng(0).standard_normal(16000)).astype(np.float32)
+
+
+def results_of(runner: TorchRunner, requests: list[LiveRequest]) -> list[LiveResult]:
+    results = finish(runner.live_steps(requests))
+    assert all(isinstance(result, LiveResult) for result in results)
+    return results
+
+
+@pytest.mark.parametrize(
+    ("name", "formant_shift"),
+    [("v2_f0_48k.pth", 0.0), ("v2_f0_48k.pth", 2.0), ("v2_f0_48k.pth", -7.0), ("v2_nof0_40k.pth", 2.0)],
+)
+def test_recordings_serve_every_window_of_a_stream(
+    cuda: FakeCuda, h768_hf_dir: Path, recording: NDArray[np.float32], name: str, formant_shift: float
+) -> None:
+    """Made once, for one place in a stream, they give what is computed inline: one by one and in batches."""
     voice = load_voice(OWN_VECTORS, {"model": name, "hubert": "h768", "index": ""}, h768_hf_dir)
-    recording = (0.1 * np.random.default_rng(0).standard_normal(16000)).astype(np.float32)
-    geometry = LiveGeometry(block_frames=8, context_frames=40, crossfade_frames=4, lookahead_frames=2)
-    options = [ConversionOptions(), ConversionOptions(formant_shift=2.0), ConversionOptions()]
-    algo = "pm" if voice.config.has_f0 else "none"
-    requests = [WindowedStream(voice, recording, geometry, algo, options=option).request() for option in options]
-    inline = finish(TorchRunner(CPU, torch.float32, OWN_VECTORS, num_threads=1).live_steps(requests))
-    graphs = GraphCache(cuda, 2)
-    lanes = CudaLanes(CPU, cuda, graphs, pins=False)
-    runner = TorchRunner(CPU, torch.float32, OWN_VECTORS, num_threads=1, lanes=lanes)
+    algo, options = "pm" if voice.config.has_f0 else "none", ConversionOptions(formant_shift=formant_shift)
+    streams = [WindowedStream(voice, recording, GEOMETRY, algo, seed=i, options=options) for i in range(3)]
+    for stream in streams[1:]:
+        stream.step = 2 + stream.seed
+    inline = TorchRunner(CPU, torch.float32, OWN_VECTORS, num_threads=1)
+    graphs = RehearsedGraphs(cuda, 4)
     cuda.is_idle = True
-    finish(runner.steps(WarmLiveRequest(requests[0])))
+    runner = TorchRunner(CPU, torch.float32, OWN_VECTORS, 1, lanes=CudaLanes(CPU, cuda, graphs, pins=False))
+    finish(runner.steps(WarmLiveRequest(streams[0].request())))
     num_recordings = graphs.num_recordings
-    assert num_recordings == 4, "content and synthesizer, for one window and for two"
-    # A stand-in's replay gives what was recorded, so these must be computed: their shape is another.
-    three = finish(runner.live_steps(requests))
+    assert num_recordings == 6, "content and synthesizer, for 1, 2 and 4 windows"
+    for _ in range(2):
+        requests = [stream.request() for stream in streams]
+        together = results_of(runner, requests)
+        for stream, request, result in zip(streams, requests, together, strict=True):
+            (alone,) = results_of(runner, [request])
+            (wanted,) = results_of(inline, [request])
+            for got in (alone, result):
+                np.testing.assert_allclose(got.waveform, wanted.waveform, atol=1e-4)
+                np.testing.assert_array_equal(got.f0_hz, wanted.f0_hz)
+                assert got.next_phase == pytest.approx(wanted.next_phase)
+            stream.take(wanted)
     assert graphs.num_recordings == num_recordings
-    for one, other in zip(three[1:2], inline[1:2], strict=True):
-        assert isinstance(one, LiveResult)
-        assert isinstance(other, LiveResult)
-        np.testing.assert_allclose(one.waveform, other.waveform, atol=1e-4)
-        np.testing.assert_array_equal(one.f0_hz, other.f0_hz)
-        assert one.next_phase == pytest.approx(other.next_phase)
+    assert sum(graph.num_replays for graph in graphs.graphs) == 6 + 2 * (2 + 3 * 2), "nothing was computed anew"
+
+
+def test_streams_with_other_formant_shifts_go_their_own_ways(
+    cuda: FakeCuda, h768_hf_dir: Path, recording: NDArray[np.float32]
+) -> None:
+    voice = load_voice(OWN_VECTORS, {"model": "v2_f0_48k.pth", "hubert": "h768", "index": ""}, h768_hf_dir)
+    options = [ConversionOptions(), ConversionOptions(formant_shift=2.0), ConversionOptions()]
+    requests = [WindowedStream(voice, recording, GEOMETRY, "pm", options=option).request() for option in options]
+    inline = results_of(TorchRunner(CPU, torch.float32, OWN_VECTORS, num_threads=1), requests)
+    graphs = RehearsedGraphs(cuda, 4)
+    cuda.is_idle = True
+    runner = TorchRunner(CPU, torch.float32, OWN_VECTORS, 1, lanes=CudaLanes(CPU, cuda, graphs, pins=False))
+    finish(runner.steps(WarmLiveRequest(requests[0])))
+    for got, wanted in zip(results_of(runner, requests), inline, strict=True):
+        np.testing.assert_allclose(got.waveform, wanted.waveform, atol=1e-4)
+    assert not np.allclose(inline[0].waveform, inline[1].waveform, atol=1e-4)

@@ -71,13 +71,18 @@ def test_gpu_memory_comes_back_when_a_voice_goes(voice: Voice, conformance_dir: 
     assert before < 50 * 2**20
 
 
-def live(voice: Voice, folder: Path, lanes: Lanes, dtype: torch.dtype, num_streams: int) -> list[np.ndarray]:
+def live(
+    voice: Voice, folder: Path, lanes: Lanes, dtype: torch.dtype, num_streams: int, formant_shift: float = 0.0
+) -> list[np.ndarray]:
     """The waveforms of some steps of streams that are computed together."""
     runner = TorchRunner(lanes.device, dtype, folder, lanes=lanes)
     engine = Engine(runner, max_live_batch=4)
     t = np.arange(24000) / 16000
     recording = (0.2 * sum(np.sin(2 * np.pi * h * 170 * t) / h for h in range(1, 12))).astype(np.float32)
-    streams = [WindowedStream(voice, recording, GEOMETRY, seed=i, pitch_change=i) for i in range(num_streams)]
+    options = ConversionOptions(formant_shift=formant_shift)
+    streams = [
+        WindowedStream(voice, recording, GEOMETRY, seed=i, pitch_change=i, options=options) for i in range(num_streams)
+    ]
     waveforms = []
     engine.start()
     try:
@@ -111,10 +116,11 @@ def test_live_windows_on_the_gpu_equal_the_cpu(
     np.testing.assert_allclose(got, live_on_cpu, atol=2e-3)
 
 
-def test_graphs_equal_eager(voice: Voice, conformance_dir: Path) -> None:
-    eager = live(voice, conformance_dir, cuda_lanes(False), torch.float16, 3)
+@pytest.mark.parametrize("formant_shift", [0.0, 3.0])
+def test_graphs_equal_eager(voice: Voice, conformance_dir: Path, formant_shift: float) -> None:
+    eager = live(voice, conformance_dir, cuda_lanes(False), torch.float16, 3, formant_shift)
     lanes = cuda_lanes(True)
-    replayed = live(voice, conformance_dir, lanes, torch.float16, 3)
+    replayed = live(voice, conformance_dir, lanes, torch.float16, 3, formant_shift)
     assert isinstance(lanes, CudaLanes)
     assert lanes.graphs is not None
     assert lanes.graphs.num_recordings >= 6, "content and synthesizer for batches of 1, 2 and 4"

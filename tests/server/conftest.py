@@ -98,6 +98,7 @@ class FakeRunner:
     device = torch.device("cpu")
 
     def __init__(self, weights_dir: Path) -> None:
+        self.records = False
         self.pitch = PitchExtractor(weights_dir, self.device, torch.float32)
         self.is_held: Callable[[Request], bool] = lambda request: False
         self.error: Exception | None = None

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import WSMsgType, WSServerHandshakeError
 from live_sockets import flush, height, pcm, receive_until, tone
 
-from anivoice.engine.batch import LiveRequest, WarmRequest
+from anivoice.engine.batch import LiveRequest, WarmLiveRequest, WarmRequest
 from anivoice.server.services import SERVICES
 
 KEY = "correct-horse"
@@ -299,3 +299,21 @@ async def test_pings_of_the_protocol_are_answered(serve_fake, connect):
     await socket.ping(b"hello")
     message = await socket.receive(30)
     assert (message.type, message.data) == (WSMsgType.PONG, b"hello")
+
+
+@pytest.mark.parametrize(("records", "num_warmed"), [(True, 1), (False, 0)])
+async def test_a_formant_shift_is_warmed_beside_the_stream_where_it_is_recorded(
+    serve_fake, fake, ready_socket, records, num_warmed
+):
+    client = await serve_fake()
+    socket = await ready_socket(client)
+    await socket.send_bytes(pcm(tone(0.3)))
+    fake.runner.records = records
+    fake.runner.served.clear()
+    await socket.send_json({"formant_shift": 3.5})
+    await receive_until(socket, "changed")
+    shifts = [one.window.options.formant_shift for one in fake.runner.served if isinstance(one, WarmLiveRequest)]
+    assert shifts == [3.5] * num_warmed
+    await socket.send_bytes(pcm(tone(0.3)))
+    await flush(socket)
+    assert fake.runner.served[-1].options.formant_shift == 3.5
