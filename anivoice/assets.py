@@ -21,12 +21,15 @@ CONTENT_ENCODER_PLACES = (
     "content_encoder",
     "hubert_base",
 )
+EMBEDDED_ENCODER_PREFIX = "anivoice-content"
+"""How the ids, and so the files, of encoders made by `anivoice train content` begin."""
 RMVPE_PLACES = ("rmvpe.pt", "rmvpe.safetensors")
 
 SHARED_FILE_STEMS = frozenset(
     {"hubert_base", "content_encoder", "contentvec", "content-vec-best", "content_vec_best", "rmvpe", "fcpe", "crepe"}
 )
 """Stems in `weights/` that are no voices; names that only begin with one of them: see `is_shared_file`."""
+SHARED_FILE_PREFIXES = ("contentvec", "content-vec", "content_vec", "hubert_base", EMBEDDED_ENCODER_PREFIX)
 
 BASE_GENERATOR_SHA256 = {
     "v1/G32k": "81817645cde7ed2e2d83f23ef883f33dda564924b497e84d792743912eca4c23",
@@ -157,7 +160,7 @@ def find_rmvpe(weights_dir: Path) -> Path | None:
 def is_shared_file(path: Path) -> bool:
     """True if a file or folder in `weights/` is a shared network and no voice, by its name."""
     stem = path.stem.lower()
-    return stem in SHARED_FILE_STEMS or stem.startswith(("contentvec", "content-vec", "content_vec", "hubert_base"))
+    return stem in SHARED_FILE_STEMS or stem.startswith(SHARED_FILE_PREFIXES)
 
 
 def _is_encoder_directory(path: Path) -> bool:

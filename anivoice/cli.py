@@ -1,4 +1,4 @@
-"""The command line: `anivoice serve | convert | stream | voices | fetch | bench | doctor`.
+"""The command line: `anivoice serve | convert | stream | voices | fetch | bench | train | doctor`.
 
 Only argparse is imported here; each command imports what it needs, so that `anivoice --help` answers at once.
 """
@@ -18,6 +18,7 @@ from anivoice.cli_options import (
     add_stream_options,
     settings_of,
 )
+from anivoice.cli_train import add_train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_voices(commands)
     _add_fetch(commands)
     add_bench(commands)
+    add_train(commands)
     _add_doctor(commands)
     return parser
 

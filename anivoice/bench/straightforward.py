@@ -13,6 +13,7 @@ from torch import Tensor
 
 from anivoice.audio.files import to_int16
 from anivoice.audio.segmentation import FRAME_SAMPLES, REFERENCE_PROFILE, high_pass, read_reflected
+from anivoice.models.content_model import ContentModel
 from anivoice.models.hubert import HubertModel
 from anivoice.models.rmvpe import Rmvpe
 from anivoice.models.sine_source import phase_after
@@ -40,8 +41,11 @@ def convert_straightforwardly(voice: Voice, rmvpe: Rmvpe, source: BinaryIO, dest
     _write(waveform[trim : len(waveform) - trim].numpy(), destination, voice.config.sample_rate_hz)
 
 
-def plain_content(model: HubertModel, samples: Tensor, version: Version) -> Tensor:
+def plain_content(model: ContentModel, samples: Tensor, version: Version) -> Tensor:
     """`[L]` -> `[N, F]`."""
+    if not isinstance(model, HubertModel):
+        features: Tensor = model(samples[None], version)
+        return features[0]
     x = samples[None, None]
     for layer in model.feature_extractor.conv_layers:
         x = layer(x)

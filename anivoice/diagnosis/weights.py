@@ -38,10 +38,9 @@ def check_rmvpe(weights_dir: Path) -> list[Finding]:
 
 def describe_content_encoder(path: Path) -> str:
     """Its size in words. Raises InvalidModelFile if it cannot be used."""
-    from anivoice.models.checkpoints.content_file import load_content_encoder_state
+    from anivoice.models.checkpoints.content_file import load_content_model
 
-    _, state = load_content_encoder_state(path)
-    return f"{sum(tensor.numel() for tensor in state.values()) / 1e6:.1f} M parameters"
+    return f"{sum(parameter.numel() for parameter in load_content_model(path).parameters()) / 1e6:.1f} M parameters"
 
 
 def describe_rmvpe(path: Path) -> str:

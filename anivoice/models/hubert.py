@@ -161,6 +161,9 @@ class Encoder(nn.Module):
 class HubertModel(nn.Module):
     """Samples at 16 kHz to content features at 50 Hz."""
 
+    encoder_id: str | None = None
+    """Its files carry no name of their own."""
+
     def __init__(self, config: HubertConfig) -> None:
         super().__init__()
         self.config = config

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from anivoice.errors import InvalidModelFile, MissingAsset, NotFound
 from anivoice.models.checkpoints.file_stamp import Stamp, stamp_of
 from anivoice.models.voice_config import VoiceConfig
-from anivoice.voices.library import VoiceLibrary, find_encoder, missing_encoder_message, read_index, read_voice
+from anivoice.voices.encoder_pairing import check_choice, check_pairing, find_encoder, missing_encoder_message
+from anivoice.voices.library import VoiceLibrary, read_index, read_voice
 from anivoice.voices.voice import SharedEncoder, Voice, VoiceFiles
 
 if TYPE_CHECKING:
@@ -101,7 +102,10 @@ class VoiceCache:
         from anivoice.models.vits import build_synthesizer
 
         settings, checkpoint = read_voice(files)
-        encoder = self._encoder(files, settings.embedder_model or checkpoint.embedder_model)
+        check_choice(files.name, checkpoint.embedder_model, settings.embedder_model)
+        embedder_model = settings.embedder_model or checkpoint.embedder_model
+        encoder = self._encoder(files, embedder_model)
+        check_pairing(files.name, embedder_model, encoder.model.encoder_id, encoder.path)
         _check_encoder_fits(encoder, checkpoint.config)
         return Voice(
             files,
@@ -114,8 +118,7 @@ class VoiceCache:
 
     def _encoder(self, files: VoiceFiles, embedder_model: str | None) -> SharedEncoder:
         """The content encoder the voice was made for, loaded once for all voices."""
-        from anivoice.models.checkpoints.content_file import load_content_encoder_state
-        from anivoice.models.hubert import build_hubert
+        from anivoice.models.checkpoints.content_file import load_content_model
 
         path = find_encoder(self.library.weights_dir, embedder_model)
         if path is None:
@@ -124,7 +127,7 @@ class VoiceCache:
         with self._loading_encoder:
             known = self._encoders.get(path)
             if known is None or known.stamp != stamp:
-                known = SharedEncoder(path, stamp, build_hubert(*load_content_encoder_state(path)))
+                known = SharedEncoder(path, stamp, load_content_model(path))
                 self._encoders[path] = known
         return known
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anivoice.assets import find_content_encoder, is_shared_file
+from anivoice.assets import is_shared_file
 from anivoice.errors import AnivoiceError, InvalidModelFile, InvalidParameter, NotFound
 from anivoice.models.voice_config import UnvoicedF0, VoiceConfig
 from anivoice.voices.voice import VoiceFiles
@@ -15,8 +15,6 @@ if TYPE_CHECKING:  # the names of the voices are known without torch
     from anivoice.models.checkpoints.voice_file import VoiceCheckpoint
 
 VOICE_SUFFIXES = (".pth", ".safetensors")
-DEFAULT_EMBEDDERS = ("contentvec", "hubert_base", "hubert", "content-vec-best")
-"""Names under which voices call the usual content encoder."""
 
 
 @dataclass(frozen=True)
@@ -165,23 +163,3 @@ def read_index(files: VoiceFiles, config: VoiceConfig) -> "IvfIndex | None":
             f"{config.content_dim}; use the index that was made with the voice"
         )
     return index
-
-
-def find_encoder(weights_dir: Path, embedder_model: str | None) -> Path | None:
-    """Where the content encoder of that name lies: the usual one, or the folder or file of the name in `weights/`."""
-    if embedder_model is None or embedder_model.lower() in DEFAULT_EMBEDDERS:
-        return find_content_encoder(weights_dir)
-    name = Path(embedder_model).name
-    # A voice's file says the name: it is looked up among what is there, and never made a path of.
-    present = {path.name: path for path in weights_dir.iterdir()} if weights_dir.is_dir() else {}
-    return next((present[file] for file in (name, f"{name}.safetensors", f"{name}.pt") if file in present), None)
-
-
-def missing_encoder_message(voice_name: str, embedder_model: str | None, weights_dir: Path) -> str:
-    """What to do about it."""
-    if embedder_model is None or embedder_model.lower() in DEFAULT_EMBEDDERS:
-        return f"the content encoder is missing in {weights_dir}: run `anivoice fetch contentvec`"
-    return (
-        f"voice {voice_name!r} was made for the content encoder {embedder_model!r}, which is not in {weights_dir}: put "
-        f"its Hugging Face folder there as {weights_dir / Path(embedder_model).name}"
-    )

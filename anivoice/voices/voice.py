@@ -9,7 +9,7 @@ from anivoice.models.voice_config import UnvoicedF0, VoiceConfig
 
 if TYPE_CHECKING:  # the names of the voices are known without torch
     from anivoice.models.checkpoints.index_file import IvfIndex
-    from anivoice.models.hubert import HubertModel
+    from anivoice.models.content_model import ContentModel
     from anivoice.models.vits import Synthesizer
     from anivoice.stages.content_encoder import ContentEncoder
     from anivoice.stages.converter import Converter
@@ -34,7 +34,7 @@ class SharedEncoder:
 
     path: Path
     stamp: Stamp
-    model: "HubertModel"
+    model: "ContentModel"
     placed: "ContentEncoder | None" = None
 
 

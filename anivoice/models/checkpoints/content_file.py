@@ -14,9 +14,11 @@ from anivoice.models.checkpoints.content_layout import (
 )
 from anivoice.models.checkpoints.safe_pickle import float_state, load_fairseq_checkpoint, load_torch_file
 from anivoice.models.checkpoints.safe_tensors import load_safetensors
+from anivoice.models.checkpoints.small_encoder_file import is_small_encoder, read_small_encoder
 from anivoice.models.checkpoints.voice_layout import describe_misfit
 from anivoice.models.checkpoints.weight_norm import fold_weight_norm
-from anivoice.models.hubert import HubertConfig
+from anivoice.models.content_model import ContentModel
+from anivoice.models.hubert import HubertConfig, build_hubert
 
 CONFIG_NAME = "config.json"
 # In order of preference.
@@ -26,6 +28,16 @@ MAX_CONFIG_BYTES = 1 << 20
 _PREFIX = "hubert."
 # The positional convolution is the only one with weight norm, and has one gain per tap of its kernel (SPEC 4).
 _POS_CONV_NORM_DIM = 2
+
+
+def load_content_model(path: Path) -> ContentModel:
+    """Any content encoder, in eval mode and without gradients. Raises InvalidModelFile as its readers do."""
+    if not path.is_dir() and path.suffix.lower() == ".safetensors":
+        state, metadata = load_safetensors(path)
+        header = _settings_in_metadata(metadata, path)
+        if is_small_encoder(header):
+            return read_small_encoder(float_state(state, path), header, path.name)
+    return build_hubert(*load_content_encoder_state(path))
 
 
 def load_content_encoder_state(path: Path) -> tuple[HubertConfig, dict[str, torch.Tensor]]:

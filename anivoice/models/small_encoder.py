@@ -1,0 +1,276 @@
+"""The small content encoder: ContentVec's interface at a fraction of its cost, trained by `anivoice train content`.
+
+Log-mel at 100 Hz, two convolutions to 50 Hz, layers of convolution, attention and feed-forward. Context is limited by
+construction: frame n depends on samples before 320 n + 1200 (55 ms after its own end) and on about 2.4 s before it, so
+a stream that looks 60 ms ahead hears what a whole file would give.
+
+Features `[B, N, 768]`, as wide as community voices expect: first the bottleneck (what phones alone do not tell), then
+the phones' scaled log-probabilities, then zeros. Shape letters: B windows, L samples, M mel frames (10 ms), N content
+frames (20 ms), D width.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anivoice.errors import InvalidModelFile
+from anivoice.models.mel import mel_filterbank
+from anivoice.models.steps import Steps, finish
+from anivoice.models.voice_config import Version
+
+WINDOW_SAMPLES = 400
+HOP_SAMPLES = 160
+NUM_FFT = 512
+NUM_MELS = 80
+MIN_HZ, MAX_HZ = 50.0, 7600.0
+POWER_FLOOR = 1e-7
+
+SPEECH_LEVEL, SPEECH_LEVEL_WIDTH = -9.0, 1.0
+"""Mean log-mel at which a frame counts half in the running mean, and how sharply: silence leaves the mean as it is."""
+MEAN_FRAMES = 100
+PRIOR_FRAMES = 15.0
+"""Weight of the training data's mean in the running mean, in frames of speech."""
+
+STEM_KERNEL = 5
+STRIDE_LEFT, STRIDE_KERNEL = 1, 3
+MIN_LOG_PROBABILITY = -8.0
+
+
+@dataclass(frozen=True)
+class SmallEncoderConfig:
+    """Sizes. `right_frames` says how many frames each layer's convolution looks ahead."""
+
+    width: int = 256
+    num_heads: int = 4
+    ff_width: int = 768
+    conv_kernel: int = 5
+    attention_frames: int = 11
+    right_frames: tuple[int, ...] = (1, 1, 0, 0, 0)
+    bottleneck: int = 48
+    num_phones: int = 40
+    feature_width: int = 768
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.right_frames)
+
+    @property
+    def lookahead_samples(self) -> int:
+        """What a frame depends on after its own 400 samples."""
+        return HOP_SAMPLES * (STRIDE_KERNEL - STRIDE_LEFT - 1 + 2 * sum(self.right_frames))
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of `num_samples` samples at 16 kHz, as of HuBERT: (n - 400) // 320 + 1, none below 400."""
+        return max((num_samples - WINDOW_SAMPLES) // (2 * HOP_SAMPLES) + 1, 0)
+
+    def feature_size(self, version: Version) -> int:
+        """Width of the features for voices of `version`. Raises InvalidModelFile for v1 voices."""
+        if version == "v2":
+            return self.feature_width
+        raise InvalidModelFile("This content encoder cannot serve v1 voices: it was made for v2 voices only.")
+
+
+class Encoded(NamedTuple):
+    """`bottleneck` `[B, N, bottleneck]` and `logits` `[B, N, num_phones]`."""
+
+    bottleneck: Tensor
+    logits: Tensor
+
+
+class MelFrontEnd(nn.Module):
+    """16 kHz audio `[B, L]` -> log-mel power `[B, M, 80]`, M = (L - 400) // 160 + 1. Float32 throughout."""
+
+    filters: Tensor
+    window: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        filters = mel_filterbank(NUM_MELS, NUM_FFT, MIN_HZ, MAX_HZ, htk=True)
+        self.register_buffer("filters", filters.T.contiguous(), persistent=False)
+        self.register_buffer("window", torch.hann_window(WINDOW_SAMPLES), persistent=False)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        frames = samples.float().unfold(1, WINDOW_SAMPLES, HOP_SAMPLES) * self.window.float()
+        spectrum = torch.fft.rfft(frames, NUM_FFT)
+        power = spectrum.real.square() + spectrum.imag.square()
+        mel: Tensor = (power @ self.filters.float() + POWER_FLOOR).log()
+        return mel
+
+
+class RunningMean(nn.Module):
+    """Takes from log-mel what stays the same for a second: loudness, microphone, room. Silence does not count.
+
+    The mean over the last MEAN_FRAMES frames, weighted by how much they are speech, and by the training data's mean
+    where there is little of it. A window of fixed length, so that it does not matter when a stream began.
+    """
+
+    prior: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("prior", torch.full((NUM_MELS,), -5.0))
+
+    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """`[B, M, 80]` -> the difference from the mean, and the mean relative to `prior`, both `[B, M, 80]`."""
+        prior = self.prior.float()
+        weight = torch.sigmoid((mel.mean(2, keepdim=True) - SPEECH_LEVEL) / SPEECH_LEVEL_WIDTH)
+        weighted = torch.cat([(mel - prior) * weight, weight], dim=2).transpose(1, 2)
+        total = F.avg_pool1d(F.pad(weighted, (MEAN_FRAMES - 1, 0)), MEAN_FRAMES, stride=1).transpose(1, 2) * MEAN_FRAMES
+        mean = total[:, :, :-1] / (total[:, :, -1:] + PRIOR_FRAMES)
+        return mel - prior - mean, mean
+
+
+class Stem(nn.Module):
+    """Log-mel at 100 Hz to the encoder's width at 50 Hz."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mel_conv = nn.Conv1d(NUM_MELS, width, STEM_KERNEL)
+        self.stride_conv = nn.Conv1d(width, width, STRIDE_KERNEL, stride=2)
+        self.mean_proj = nn.Linear(NUM_MELS, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, difference: Tensor, mean: Tensor) -> Tensor:
+        """`[B, M, 80]` twice -> `[B, (M + 1) // 2, D]`."""
+        x = F.gelu(self.mel_conv(F.pad(difference.transpose(1, 2), (STEM_KERNEL - 1, 0))))
+        x = self.stride_conv(F.pad(x, (STRIDE_LEFT, STRIDE_KERNEL - STRIDE_LEFT - 1))).transpose(1, 2)
+        out: Tensor = self.norm(F.gelu(x + self.mean_proj(mean[:, ::2])))
+        return out
+
+
+class ConvModule(nn.Module):
+    """Gated pointwise, depthwise over time, pointwise."""
+
+    def __init__(self, width: int, kernel: int, right_frames: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.gated = nn.Linear(width, 2 * width)
+        self.depthwise = nn.Conv1d(width, width, kernel, groups=width)
+        self.out = nn.Linear(width, width)
+        self.padding = (kernel - 1 - right_frames, right_frames)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, N, D]` -> `[B, N, D]`."""
+        gated = F.glu(self.gated(self.norm(x)), dim=2).transpose(1, 2)
+        mixed = self.depthwise(F.pad(gated, self.padding)).transpose(1, 2)
+        out: Tensor = self.out(F.silu(mixed))
+        return out
+
+
+class LocalAttention(nn.Module):
+    """Attention to a frame itself and the `num_frames` - 1 before it, with a learned bias for each distance."""
+
+    def __init__(self, width: int, num_heads: int, num_frames: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.num_frames = num_frames
+        self.norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.distance_bias = nn.Parameter(torch.zeros(num_heads, num_frames))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, N, D]` -> `[B, N, D]`."""
+        query, key, value = self.qkv(self.norm(x)).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=self._mask(x.shape[1]))
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return out
+
+    def _mask(self, num_frames: int) -> Tensor:
+        """`[H, N, N]`: the bias of the distance, minus infinity where there is no attention."""
+        position = torch.arange(num_frames, device=self.distance_bias.device)
+        distance = position.unsqueeze(1) - position
+        bias = self.distance_bias[:, distance.clamp(0, self.num_frames - 1)]
+        return bias.masked_fill((distance < 0) | (distance >= self.num_frames), float("-inf"))
+
+
+class EncoderLayer(nn.Module):
+    """Convolution, attention, feed-forward, each added to what came in."""
+
+    def __init__(self, config: SmallEncoderConfig, right_frames: int) -> None:
+        super().__init__()
+        self.conv = ConvModule(config.width, config.conv_kernel, right_frames)
+        self.attention = LocalAttention(config.width, config.num_heads, config.attention_frames)
+        self.ff_norm = nn.LayerNorm(config.width)
+        self.ff_in = nn.Linear(config.width, config.ff_width)
+        self.ff_out = nn.Linear(config.ff_width, config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, N, D]` -> `[B, N, D]`."""
+        x = x + self.conv(x)
+        x = x + self.attention(x)
+        out: Tensor = x + self.ff_out(F.silu(self.ff_in(self.ff_norm(x))))
+        return out
+
+
+class SmallEncoder(nn.Module):
+    """Samples at 16 kHz to content features at 50 Hz. `encoder_id` is the name by which voices call it."""
+
+    encoder_id: str | None = None
+
+    def __init__(self, config: SmallEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.front_end = MelFrontEnd()
+        self.running_mean = RunningMean()
+        self.stem = Stem(config.width)
+        self.layers = nn.ModuleList(EncoderLayer(config, right) for right in config.right_frames)
+        self.norm = nn.LayerNorm(config.width)
+        self.to_bottleneck = nn.Linear(config.width, config.bottleneck)
+        self.bottleneck_norm = nn.LayerNorm(config.bottleneck, elementwise_affine=False)
+        self.to_logits = nn.Linear(config.width, config.num_phones)
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames that `num_samples` samples give."""
+        return self.config.num_frames(num_samples)
+
+    def encode_mel(self, mel: Tensor) -> Encoded:
+        """Log-mel `[B, M, 80]` float32 -> bottleneck and logits of (M + 1) // 2 frames."""
+        return finish(self._encode_steps(mel))
+
+    def _encode_steps(self, mel: Tensor) -> Steps[Encoded]:
+        dtype = self.to_logits.weight.dtype
+        difference, mean = self.running_mean(mel)
+        x = self.stem(difference.to(dtype), mean.to(dtype))
+        yield
+        for layer in self.layers:
+            x = layer(x)
+            yield
+        x = self.norm(x)
+        return Encoded(self.bottleneck_norm(self.to_bottleneck(x)), self.to_logits(x))
+
+    def features_of(self, encoded: Encoded) -> Tensor:
+        """`[B, N, 768]`: bottleneck, log-probabilities scaled to -1..1, zeros."""
+        log_probabilities = F.log_softmax(encoded.logits.float(), dim=2).clamp(min=MIN_LOG_PROBABILITY)
+        scaled = 1.0 - 2.0 * log_probabilities / MIN_LOG_PROBABILITY
+        features = torch.cat([encoded.bottleneck, scaled.to(encoded.bottleneck.dtype)], dim=2)
+        return F.pad(features, (0, self.config.feature_width - features.shape[2]))
+
+    def forward(self, samples: Tensor, version: Version) -> Tensor:
+        """Content features of mono audio at 16 kHz: `[B, L]` -> `[B, N, 768]`, N = `num_frames(L)`.
+
+        Too few samples for a frame give N = 0. Raises InvalidModelFile for v1 voices.
+        """
+        return finish(self.steps(samples, version))
+
+    def steps(self, samples: Tensor, version: Version) -> Steps[Tensor]:
+        """`forward` with pauses, so that a long window holds nobody up."""
+        feature_size = self.config.feature_size(version)
+        if self.num_frames(samples.shape[1]) == 0:
+            return samples.new_zeros(samples.shape[0], 0, feature_size)
+        mel = self.front_end(samples)
+        yield
+        encoded = yield from self._encode_steps(mel)
+        return self.features_of(encoded)[:, : self.num_frames(samples.shape[1])]
+
+
+def build_small_encoder(config: SmallEncoderConfig, state: Mapping[str, Tensor], encoder_id: str) -> SmallEncoder:
+    """The encoder with the weights of `state` (all its parameters and buffers), in eval mode and without gradients."""
+    model = SmallEncoder(config)
+    model.encoder_id = encoder_id
+    model.load_state_dict(dict(state), strict=True)
+    return model.eval().requires_grad_(False)

@@ -1,0 +1,20 @@
+"""`anivoice train content`: one line of progress after another."""
+
+import sys
+
+from anivoice.training.content_training import ContentTraining, train_content
+
+
+def run_train_content(settings: ContentTraining, device_name: str, num_threads: int) -> int:
+    """Trains a content encoder, or goes on where it was stopped."""
+    import torch
+
+    torch.set_num_threads(num_threads)
+    path = train_content(settings, torch.device(device_name), _say)
+    _say(f"the encoder is {path}")
+    return 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

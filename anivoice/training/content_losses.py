@@ -1,0 +1,139 @@
+"""What the content encoder is taught, with the heads that only training needs.
+
+- phones: which one each frame is;
+- sound: the reference speaker's log-mel at the same place of the same sentence, from the exported features, so that
+  these hold all that is needed to say it again, and nothing of who said it;
+- sameness: two changed copies of one moment give the same features;
+- speaker: a classifier tries to tell the person by the bottleneck, and the encoder to prevent it (Ganin & Lempitsky,
+  2015: the gradient is turned around).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anivoice.models.small_encoder import NUM_MELS, Encoded, SmallEncoder
+from anivoice.training.content_batches import Batch
+from anivoice.training.manifest import UNKNOWN_INDEX
+from anivoice.training.phones import INDEX_OF_PHONE, SILENCE
+
+LABEL_SMOOTHING = 0.05
+SILENCE_WEIGHT = 0.5
+MEL_SPREAD = 3.0
+"""About the standard deviation of log-mel: brings the sound loss near 1."""
+BOTTLENECK_NOISE = 0.35
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """What each part counts."""
+
+    phones: float = 1.0
+    sound: float = 0.6
+    sameness: float = 0.3
+    speaker: float = 0.3
+
+
+class Losses(NamedTuple):
+    """Scalars; `accuracy` and `speaker_accuracy` are shares, for the log."""
+
+    total: Tensor
+    phones: Tensor
+    sound: Tensor
+    sameness: Tensor
+    speaker: Tensor
+    accuracy: Tensor
+    speaker_accuracy: Tensor
+
+
+class _TurnGradient(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by -`strength`."""
+
+    @staticmethod
+    def forward(context: torch.autograd.function.FunctionCtx, x: Tensor, strength: float) -> Tensor:
+        context.strength = strength  # type: ignore[attr-defined]
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(context: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor, None]:
+        return -context.strength * grads[0], None  # type: ignore[attr-defined]
+
+
+class TrainingHeads(nn.Module):
+    """Sound and speaker heads beside an encoder."""
+
+    def __init__(self, bottleneck: int, num_phones: int, num_persons: int) -> None:
+        super().__init__()
+        self.sound = nn.Sequential(
+            nn.Linear(bottleneck + num_phones, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, NUM_MELS)
+        )
+        self.frame_speaker = _classifier(bottleneck, num_persons)
+        self.mean_speaker = _classifier(bottleneck, num_persons)
+
+
+def _classifier(width: int, num_classes: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, 160), nn.SiLU(), nn.Linear(160, num_classes))
+
+
+def content_losses(
+    encoder: SmallEncoder, heads: TrainingHeads, batch: Batch, weights: LossWeights, speaker_strength: float
+) -> Losses:
+    """Losses of one batch; `speaker_strength` 0..1 is how hard the encoder works against the speaker heads."""
+    encoded = encoder.encode_mel(batch.mel)
+    phones = _phone_loss(encoded.logits, batch.phone)
+    sound = _sound_loss(heads, encoded, batch)
+    sameness = _sameness_loss(encoded, batch.match)
+    is_speech = (batch.phone != INDEX_OF_PHONE[SILENCE]).float()
+    speaker, speaker_accuracy = _speaker_loss(heads, encoded.bottleneck, batch.person, is_speech, speaker_strength)
+    total = weights.phones * phones + weights.sound * sound + weights.sameness * sameness + weights.speaker * speaker
+    known = (batch.phone != UNKNOWN_INDEX) & (batch.phone != INDEX_OF_PHONE[SILENCE])
+    accuracy = (encoded.logits.argmax(2) == batch.phone)[known].float().mean()
+    return Losses(total, phones, sound, sameness, speaker, accuracy, speaker_accuracy)
+
+
+def _phone_loss(logits: Tensor, phone: Tensor) -> Tensor:
+    weight = torch.ones(logits.shape[2], device=logits.device)
+    weight[INDEX_OF_PHONE[SILENCE]] = SILENCE_WEIGHT
+    return F.cross_entropy(
+        logits.float().flatten(0, 1),
+        phone.flatten(),
+        weight,
+        ignore_index=UNKNOWN_INDEX,
+        label_smoothing=LABEL_SMOOTHING,
+    )
+
+
+def _sound_loss(heads: TrainingHeads, encoded: Encoded, batch: Batch) -> Tensor:
+    noisy = encoded.bottleneck + BOTTLENECK_NOISE * torch.randn_like(encoded.bottleneck)
+    foretold = heads.sound(torch.cat([noisy, encoded.logits.softmax(2)], dim=2)).float()
+    error = (foretold - (batch.target + 6.0) / MEL_SPREAD).abs().mean(2)
+    loss: Tensor = (error * batch.has_target).sum() / batch.has_target.sum().clamp(min=1)
+    return loss
+
+
+def _sameness_loss(encoded: Encoded, match: Tensor) -> Tensor:
+    """Mean squared difference of the bottlenecks and of the phones' probabilities (summed over phones)."""
+    first, second = encoded.bottleneck.chunk(2)
+    own, other = encoded.logits.softmax(2).chunk(2)
+    index = match.clamp(min=0).unsqueeze(2)
+    bottleneck_error = (first - second.gather(1, index.expand_as(first))).square().mean(2)
+    phone_error = (own - other.gather(1, index.expand_as(own))).square().sum(2)
+    valid = (match >= 0).float()
+    return ((bottleneck_error + phone_error) * valid).sum() / valid.sum().clamp(min=1)
+
+
+def _speaker_loss(
+    heads: TrainingHeads, bottleneck: Tensor, person: Tensor, is_speech: Tensor, strength: float
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the persons by frame and by the clip's mean; speech frames only."""
+    turned: Tensor = _TurnGradient.apply(bottleneck, strength)  # type: ignore[no-untyped-call]
+    person = torch.cat([person, person])
+    share = is_speech / is_speech.sum(1, keepdim=True).clamp(min=1)
+    by_mean = heads.mean_speaker((turned * share.unsqueeze(2)).sum(1)).float()
+    by_frame = heads.frame_speaker(turned).float()
+    frame_error = F.cross_entropy(by_frame.transpose(1, 2), person.unsqueeze(1).expand_as(is_speech), reduction="none")
+    loss = F.cross_entropy(by_mean, person) + (frame_error * share).sum(1).mean()
+    return loss, (by_mean.argmax(1) == person).float().mean()
