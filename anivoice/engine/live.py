@@ -15,8 +15,8 @@ from torch import Tensor
 from anivoice.engine.batch import LiveRequest, LiveResult, Stage
 from anivoice.engine.lanes import CONTENT, PITCH, SYNTHESIZER, Download, Lanes
 from anivoice.errors import AnivoiceError, InvalidModelFile
-from anivoice.models.steps import finish
-from anivoice.stages.converter import Converter, named
+from anivoice.models.steps import finish, named
+from anivoice.stages.converter import Converter
 from anivoice.stages.live import (
     LiveSynthesis,
     SynthesisInput,

@@ -9,10 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anivoice.models.steps import Steps, chunks
+
 RELATIVE_WINDOW_FRAMES = 10
 """Relative positions beyond this distance contribute nothing (they are not clipped to the edge entry)."""
 
 MASKED_SCORE = -1e4
+
+STEP_FRAMES = 512
+"""Frames of a long recording whose attention the CPU computes at once."""
 
 
 class ChannelNorm(nn.Module):
@@ -41,37 +46,56 @@ class RelativeAttention(nn.Module):
         self.emb_rel_k = nn.Parameter(torch.zeros(1, 2 * RELATIVE_WINDOW_FRAMES + 1, head_channels))
         self.emb_rel_v = nn.Parameter(torch.zeros(1, 2 * RELATIVE_WINDOW_FRAMES + 1, head_channels))
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """`x` `[B, C, T]`, `mask` `[B, 1, T]` of 0 and 1, or None when all frames are valid. Returns `[B, C, T]`."""
-        B, C, T = x.shape
-        q, k, v = (
-            conv(x).view(B, self.num_heads, C // self.num_heads, T).transpose(2, 3)
-            for conv in (self.conv_q, self.conv_k, self.conv_v)
-        )
-        q = q / math.sqrt(C // self.num_heads)
-        scores = self._scores(q, k)
-        if mask is not None:
-            valid = mask.unsqueeze(2) * mask.unsqueeze(3)
-            scores = scores.masked_fill(valid == 0, MASKED_SCORE)
-        p = F.softmax(scores, dim=-1)
-        out = p @ v + self._band(F.pad(p, (RELATIVE_WINDOW_FRAMES, RELATIVE_WINDOW_FRAMES))) @ self.emb_rel_v
-        return self.conv_o(out.transpose(2, 3).reshape(B, C, T))  # type: ignore[no-any-return]
+    def steps(self, x: Tensor, mask: Tensor | None, first_frame: int = 0) -> Steps[Tensor]:
+        """`x` `[B, C, T]`, `mask` `[B, 1, T]` of 0 and 1, or None when all frames are valid.
 
-    def _scores(self, q: Tensor, k: Tensor) -> Tensor:
-        """`q·k` plus, within the window, `q·emb_rel_k`. `[B, H, T, T]`."""
+        Returns the frames from `first_frame` on, `[B, C, T - first_frame]`, which look at all frames.
+        """
+        B, C, T = x.shape
+        query_mask = None if mask is None else mask[:, :, first_frame:]
+        q = self._heads(self.conv_q(x[:, :, first_frame:])) / math.sqrt(C // self.num_heads)
+        k, v = self._heads(self.conv_k(x)), self._heads(self.conv_v(x))
+        yield
+        parts, start = [], 0
+        for queries in chunks(q, STEP_FRAMES, 2):
+            stop = start + queries.shape[2]
+            scores = self._scores(queries, k, first_frame + start)
+            if mask is not None and query_mask is not None:
+                valid = query_mask[:, :, start:stop].unsqueeze(3) * mask.unsqueeze(2)
+                scores = scores.masked_fill(valid == 0, MASKED_SCORE)
+            p = F.softmax(scores, dim=-1)
+            padded = F.pad(p, (RELATIVE_WINDOW_FRAMES, RELATIVE_WINDOW_FRAMES))
+            parts.append(p @ v + self._band(padded, first_frame + start) @ self.emb_rel_v)
+            start = stop
+            yield
+        out = torch.cat(parts, 2).transpose(2, 3).reshape(B, C, T - first_frame)
+        mixed: Tensor = self.conv_o(out)
+        return mixed
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """`[B, C, T]` -> `[B, H, T, C / H]`."""
+        B, C, T = x.shape
+        return x.view(B, self.num_heads, C // self.num_heads, T).transpose(2, 3)
+
+    def _scores(self, q: Tensor, k: Tensor, first_row: int) -> Tensor:
+        """`q·k` plus, within the window, `q·emb_rel_k`. `[B, H, Q, T]` for the Q queries from frame `first_row` on."""
         W = RELATIVE_WINDOW_FRAMES
         padded = F.pad(q @ k.transpose(2, 3), (W, W))
-        self._band(padded).add_(q @ self.emb_rel_k[0].t())
+        self._band(padded, first_row).add_(q @ self.emb_rel_k[0].t())
         return padded[..., W:-W]
 
     @staticmethod
-    def _band(padded: Tensor) -> Tensor:
-        """View of the diagonals: `[B, H, T, T + 2W]` -> `[B, H, T, 2W + 1]`, entry `d` of row `i` is column `i + d`."""
-        B, H, T, _ = padded.shape
+    def _band(padded: Tensor, first_row: int) -> Tensor:
+        """View of the diagonals of the rows from `first_row` on: `[B, H, Q, T + 2W]` -> `[B, H, Q, 2W + 1]`.
+
+        Entry `d` of row `i` is column `first_row + i + d`.
+        """
+        B, H, Q, _ = padded.shape
         stride_b, stride_h, stride_t, stride_j = padded.stride()
         return padded.as_strided(
-            (B, H, T, 2 * RELATIVE_WINDOW_FRAMES + 1),
+            (B, H, Q, 2 * RELATIVE_WINDOW_FRAMES + 1),
             (stride_b, stride_h, stride_t + stride_j, stride_j),
+            padded.storage_offset() + first_row * stride_j,
         )
 
 
@@ -84,9 +108,17 @@ class FeedForward(nn.Module):
         self.conv_1 = nn.Conv1d(channels, filter_channels, kernel_size)
         self.conv_2 = nn.Conv1d(filter_channels, channels, kernel_size)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    @property
+    def reach_frames(self) -> int:
+        """An output frame depends on no input frame further before it than this."""
+        return 2 * self.padding[0]
+
+    def steps(self, x: Tensor, mask: Tensor | None) -> Steps[Tensor]:
+        """`[B, C, T]` -> `[B, C, T]`."""
         y = F.relu(self.conv_1(F.pad(masked(x, mask), self.padding)))
+        yield
         y = self.conv_2(F.pad(masked(y, mask), self.padding))
+        yield
         return masked(y, mask)
 
 
@@ -101,13 +133,22 @@ class TransformerEncoder(nn.Module):
         self.ffn_layers = nn.ModuleList(FeedForward(channels, filter_channels, kernel_size) for _ in layers)
         self.norm_layers_2 = nn.ModuleList(ChannelNorm(channels) for _ in layers)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def steps(self, x: Tensor, mask: Tensor | None, first_frame: int = 0) -> Steps[Tensor]:
+        """`x` `[B, C, T]`, `mask` `[B, 1, T]` or None -> the frames from `first_frame` on, made from all frames."""
         x = masked(x, mask)
+        last = len(self.attn_layers) - 1
+        start = 0
         layers = zip(self.attn_layers, self.norm_layers_1, self.ffn_layers, self.norm_layers_2, strict=True)
-        for attention, norm_1, feed_forward, norm_2 in layers:
-            x = norm_1(x + attention(x, mask))
-            x = norm_2(x + feed_forward(x, mask))
-        return masked(x, mask)
+        for i, (attention, norm_1, feed_forward, norm_2) in enumerate(layers):
+            assert isinstance(attention, RelativeAttention)
+            assert isinstance(feed_forward, FeedForward)
+            if i == last:
+                start = max(first_frame - feed_forward.reach_frames, 0)
+            mixed = yield from attention.steps(x, mask, start)
+            x, mask = x[:, :, start:], None if mask is None else mask[:, :, start:]
+            x = norm_1(x + mixed)
+            x = norm_2(x + (yield from feed_forward.steps(x, mask)))
+        return masked(x, mask)[:, :, first_frame - start :]
 
 
 def masked(x: Tensor, mask: Tensor | None) -> Tensor:

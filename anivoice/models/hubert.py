@@ -9,11 +9,14 @@ from torch.nn import functional as F
 
 from anivoice.errors import InvalidModelFile
 from anivoice.models.hubert_features import FeatureExtractor
-from anivoice.models.steps import Steps, finish
+from anivoice.models.steps import Steps, chunks, finish, in_chunks
 from anivoice.models.voice_config import Version
 
 # The encoder layer whose output v1 voices were trained on (SPEC 4).
 V1_LAYER = 9
+
+STEP_FRAMES = 192
+"""Frames of a long recording that the CPU puts through a layer at once: some 20 ms at full size."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,20 @@ class PositionalConv(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, N, H] -> [B, N, H]. An even kernel gives one frame too many, the last one."""
-        num_frames = x.shape[1]
-        positions = self.conv(x.transpose(1, 2))[:, :, :num_frames]
-        return F.gelu(positions).transpose(1, 2)
+        return finish(self.steps(x))
+
+    def steps(self, x: torch.Tensor) -> Steps[torch.Tensor]:
+        """`forward` with pauses."""
+        conv = self.conv
+        reach, kernel = conv.kernel_size[0] // 2, conv.kernel_size[0]
+        padded = F.pad(x.transpose(1, 2), (reach, reach))
+        parts, start = [], 0
+        for chunk in chunks(x, STEP_FRAMES, 1):
+            seen = padded[:, :, start : start + chunk.shape[1] + kernel - 1]
+            parts.append(F.gelu(F.conv1d(seen, conv.weight, conv.bias, groups=conv.groups)).transpose(1, 2))
+            start += chunk.shape[1]
+            yield
+        return torch.cat(parts, 1)
 
 
 class Attention(nn.Module):
@@ -93,11 +107,10 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, N, H] -> [B, N, H]."""
+    def forward(self, x: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Frames [B, M, H] that look at what was made of all frames, `keys` and `values` [B, N, H] -> [B, M, H]."""
         query, key, value = (
-            projection(x).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
+            y.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for y in (self.q_proj(x), keys, values)
         )
         mixed = F.scaled_dot_product_attention(query, key, value)
         out: torch.Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
@@ -130,9 +143,19 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, N, H] -> [B, N, H]."""
-        x = self.layer_norm(x + self.attention(x))
-        out: torch.Tensor = self.final_layer_norm(x + self.feed_forward(x))
-        return out
+        return finish(self.steps(x))
+
+    def steps(self, x: torch.Tensor) -> Steps[torch.Tensor]:
+        """`forward` with pauses."""
+        keys = yield from in_chunks(self.attention.k_proj, x, 4 * STEP_FRAMES, 1)
+        values = yield from in_chunks(self.attention.v_proj, x, 4 * STEP_FRAMES, 1)
+        parts = []
+        for part in chunks(x, STEP_FRAMES, 1):
+            mixed = self.layer_norm(part + self.attention(part, keys, values))
+            yield
+            parts.append(self.final_layer_norm(mixed + self.feed_forward(mixed)))
+            yield
+        return torch.cat(parts, 1)
 
 
 class Encoder(nn.Module):
@@ -149,12 +172,11 @@ class Encoder(nn.Module):
         return finish(self.steps(x, num_layers))
 
     def steps(self, x: torch.Tensor, num_layers: int) -> Steps[torch.Tensor]:
-        """`forward` with a pause after every layer."""
-        x = self.layer_norm(x + self.pos_conv_embed(x))
-        yield
+        """`forward` with pauses."""
+        x = self.layer_norm(x + (yield from self.pos_conv_embed.steps(x)))
         for layer in self.layers[:num_layers]:
-            x = layer(x)
-            yield
+            assert isinstance(layer, EncoderLayer)
+            x = yield from layer.steps(x)
         return x
 
 

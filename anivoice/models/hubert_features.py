@@ -63,7 +63,7 @@ class FeatureExtractor(nn.Module):
         return finish(self.steps(samples))
 
     def steps(self, samples: torch.Tensor) -> Steps[torch.Tensor]:
-        """`forward` with pauses: on the CPU after every chunk."""
+        """`forward` with pauses: on the CPU after every layer of a chunk."""
         if samples.device.type == "cpu":
             items = []
             for item in samples:
@@ -85,6 +85,7 @@ class FeatureExtractor(nn.Module):
             x = samples[None, None, start * self.hop_samples : last * self.hop_samples + self.window_samples]
             x = _gelu_in_place(F.conv1d(x, weight, bias, stride=self.first_stride))
             for layer in others:
+                yield
                 x = layer(x)
             chunks.append(x)
             yield

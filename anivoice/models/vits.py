@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from anivoice.models.attention import TransformerEncoder, masked
 from anivoice.models.flow import RECEPTIVE_FRAMES, Flow
 from anivoice.models.nsf_hifigan import MrfHifiGan, NsfHifiGan
+from anivoice.models.steps import Steps, finish
 from anivoice.models.voice_config import VoiceConfig
 
 NOISE_SCALE = 0.66666
@@ -50,13 +51,15 @@ class TextEncoder(nn.Module):
         )
         self.proj = nn.Conv1d(hidden, 2 * config.inter_channels, 1)
 
-    def forward(self, content: Tensor, coarse_pitch: Tensor | None, mask: Tensor | None, first_frame: int) -> Prior:
+    def steps(
+        self, content: Tensor, coarse_pitch: Tensor | None, mask: Tensor | None, first_frame: int
+    ) -> Steps[Prior]:
         """`content` `[B, T, F]`, `coarse_pitch` `[B, T]` 1..255 -> prior of the frames from `first_frame` on."""
         x = self.emb_phone(content)
         if coarse_pitch is not None:
             x = x + self.emb_pitch(coarse_pitch)
         x = F.leaky_relu(x * self.scale, 0.1).transpose(1, 2)
-        x = self.encoder(x, mask)[:, :, first_frame:]
+        x = yield from self.encoder.steps(x, mask, first_frame)
         if mask is not None:
             mask = mask[:, :, first_frame:]
         mean, log_std = masked(self.proj(x), mask).chunk(2, dim=1)
@@ -86,16 +89,25 @@ class Synthesizer(nn.Module):
         `content` `[B, T, F]`; `coarse_pitch` `[B, T]` int 1..255, None for voices without f0; `lengths` `[B]` valid
         frames of each item, None when all are valid.
         """
+        return finish(self.prior_steps(content, coarse_pitch, lengths, first_frame))
+
+    def prior_steps(
+        self, content: Tensor, coarse_pitch: Tensor | None, lengths: Tensor | None = None, first_frame: int = 0
+    ) -> Steps[Prior]:
+        """`prior` with pauses."""
         mask = None
         if lengths is not None:
             frames = torch.arange(content.shape[1], device=content.device)
             mask = (frames < lengths.unsqueeze(1)).unsqueeze(1).to(content.dtype)
-        prior: Prior = self.enc_p(content, coarse_pitch, mask, first_frame)
-        return prior
+        return self.enc_p.steps(content, coarse_pitch, mask, first_frame)
 
     def latent(self, prior: Prior, g: Tensor, noise: Tensor | None = None) -> Tensor:
         """A draw from the prior through the reversed flow, `[B, C, T]`; `noise` as in `Prior.sample`."""
-        z = self.flow.reverse(prior.sample(noise), prior.mask, g)
+        return finish(self.latent_steps(prior, g, noise))
+
+    def latent_steps(self, prior: Prior, g: Tensor, noise: Tensor | None = None) -> Steps[Tensor]:
+        """`latent` with pauses."""
+        z = yield from self.flow.reverse_steps(prior.sample(noise), prior.mask, g)
         return masked(z, prior.mask)
 
     def decoder_input(

@@ -5,12 +5,11 @@ Shape letters: L samples at 16 kHz, N content frames of 20 ms, P frames of 10 ms
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from anivoice.models.steps import Steps
+from anivoice.models.steps import named
 from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.options import ConversionOptions
 from anivoice.stages.retrieval import Retriever, protect_unvoiced, repeat_frames
@@ -28,20 +27,6 @@ class Window:
     excitation: Excitation
     first_frame: int
     num_frames: int
-
-
-T = TypeVar("T")
-
-
-def named(stage: str, steps: Steps[T]) -> Generator[str, None, T]:
-    """`steps` with the stage's name at each pause."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        yield stage
 
 
 class Converter:

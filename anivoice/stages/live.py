@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anivoice.models.sine_source import phase_after
-from anivoice.models.steps import Steps, finish
+from anivoice.models.steps import Steps, finish, named
 from anivoice.models.vits import flow_first_frame
 from anivoice.models.voice_config import Version
 from anivoice.stages.content_encoder import ContentEncoder
@@ -146,11 +146,10 @@ class LiveSynthesis:
         """Yields the stage's name after each piece of work; returns the wanted waveform `[B, num_frames * S]`."""
         model = self.synthesizer.model
         g = model.speaker(x.speaker_ids)
-        prior = model.prior(x.features, self._coarse(x), first_frame=self.flow_start)
-        yield "prior"
-        z = model.latent(prior, g, x.latent_noise)
+        prior_steps = model.prior_steps(x.features, self._coarse(x), first_frame=self.flow_start)
+        prior = yield from named("prior", prior_steps)
+        z = yield from named("flow", model.latent_steps(prior, g, x.latent_noise))
         z = z[:, :, self.start - self.flow_start : self.stop - self.flow_start]
-        yield "flow"
         waveform = yield from self._decode(z, g, x)
         wanted = waveform[:, (self.shape.first_frame - self.start) * self.S :]
         return wanted[:, : self.shape.num_frames * self.S]

@@ -13,6 +13,7 @@ from torch import Tensor
 from anivoice.errors import InvalidParameter
 from anivoice.models.cpu_decoder import CpuDecoder
 from anivoice.models.sine_source import phase_after
+from anivoice.models.steps import named
 from anivoice.models.vits import Synthesizer, flow_first_frame
 from anivoice.models.work_threads import WorkThreads
 from anivoice.stages.noise import PositionalNoise
@@ -84,10 +85,9 @@ class VoiceSynthesizer:
         g = self.model.speaker(torch.tensor([self.checked_speaker(speaker_id)], device=self.device))
         coarse = self._coarse_pitch(excitation, stretched_samples)
         flow_start = flow_first_frame(start)
-        prior = self.model.prior(features.to(self.dtype).unsqueeze(0), coarse, first_frame=flow_start)
-        yield "prior"
-        z = self.model.latent(prior, g, self._latent_noise(excitation, flow_start, P))
-        yield "flow"
+        prior_steps = self.model.prior_steps(features.to(self.dtype).unsqueeze(0), coarse, first_frame=flow_start)
+        prior = yield from named("prior", prior_steps)
+        z = yield from named("flow", self.model.latent_steps(prior, g, self._latent_noise(excitation, flow_start, P)))
         z = z[:, :, start - flow_start : stop - flow_start]
         waveform = yield from self._decode(z, g, excitation, start, stop, stretched_samples)
         S = self.config.frame_samples
