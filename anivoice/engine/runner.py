@@ -1,6 +1,7 @@
 """Carries out the engine's requests with the real networks on one device."""
 
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
@@ -86,9 +87,13 @@ class TorchRunner:
                 return self._warm_steps(request)
 
     def _pitch_steps(self, request: PitchRequest) -> Generator[Stage, None, object]:
-        f0_hz = self.pitch.estimate(torch.from_numpy(request.samples), request.algo, request.f0_method_weight)
-        yield "pitch"
-        return (yield from self._fetched(f0_hz))
+        steps = self.pitch.steps(torch.from_numpy(request.samples), request.algo, request.f0_method_weight)
+        while True:
+            try:
+                pause = next(steps)
+            except StopIteration as end:
+                return (yield from self._fetched(end.value))
+            yield "pitch" if pause is None else HostWork(pause)
 
     def _segment_steps(self, request: SegmentRequest) -> Generator[Stage, None, object]:
         converter = self.placed(request.voice)
@@ -178,6 +183,16 @@ def choose_dtype(device: torch.device, precision: str) -> torch.dtype:
     if precision == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
     return {"fp16": torch.float16, "fp32": torch.float32}[precision]
+
+
+class HostWork:
+    """What another thread computes; the engine's has nothing to do with it until it is done."""
+
+    def __init__(self, future: Future[Tensor]) -> None:
+        self._future = future
+
+    def is_done(self) -> bool:
+        return self._future.done()
 
 
 T = TypeVar("T")

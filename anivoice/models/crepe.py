@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from anivoice.errors import InvalidModelFile
 from anivoice.models.state_dict import load_exact
+from anivoice.models.steps import Steps, finish
 
 WINDOW_SAMPLES = 1024
 HOP_SAMPLES = 160
@@ -86,16 +87,24 @@ class Crepe(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """`[F, 1024]`, each of mean 0 and standard deviation 1 -> `[F, 360]` in 0..1."""
+        return finish(self.steps(frames))
+
+    def steps(self, frames: Tensor) -> Steps[Tensor]:
+        """`forward` with a pause after every layer."""
         x = frames.reshape(frames.shape[0], -1, STRIDE).transpose(1, 2)
         for i in range(1, NUM_LAYERS + 1):
             x = F.relu_(self.get_submodule(f"conv{i}")(x))
             x = F.max_pool1d(self.get_submodule(f"conv{i}_BN")(x[..., None])[..., 0], 2)
+            yield
         logits: Tensor = self.classifier(x.transpose(1, 2).flatten(1))
         return logits.sigmoid()
 
-    def activations(self, samples: Tensor, frames_per_batch: int) -> Tensor:
+    def activation_steps(self, samples: Tensor, frames_per_batch: int) -> Steps[Tensor]:
         """`[n]` at 16 kHz -> `[n//160 + 1, 360]`. The full network needs about 4 MB for each frame of a batch."""
-        return torch.cat([self(frames) for frames in _batches(_frames(samples), frames_per_batch)])
+        parts = []
+        for frames in _batches(_frames(samples), frames_per_batch):
+            parts.append((yield from self.steps(frames)))
+        return torch.cat(parts)
 
 
 def build_crepe(state: dict[str, Tensor]) -> Crepe:

@@ -1,6 +1,8 @@
 """FCPE, the pitch network of torchfcpe 0.0.4 in the form of its bundled weights (mel input, convolutions only)."""
 
+import itertools
 import re
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,7 @@ from anivoice.models.checkpoints.weight_norm import fold_weight_norm
 from anivoice.models.mel import LogMel
 from anivoice.models.salience import cents_to_hz, decode_cents
 from anivoice.models.state_dict import load_exact
+from anivoice.models.steps import Steps, chunks, finish, in_chunks
 
 HOP_SAMPLES = 160
 NUM_MELS = 128
@@ -20,6 +23,8 @@ DEFAULT_THRESHOLD = 0.006
 POWER_FLOOR = 1e-9
 NUM_NORM_GROUPS = 4
 FILE_LABEL = "the FCPE file"
+STEP_FRAMES = 512
+"""Frames of a long recording that a CPU puts through a layer at once."""
 
 OUTER_PARTS = {
     "input_stack.0": "conv_in",
@@ -30,6 +35,16 @@ OUTER_PARTS = {
 }
 LAYER_NAME = re.compile(r"net\.encoder_layers\.(?P<index>\d+)\.conformer\.net\.(?P<part>\d+(\.conv)?)\.(?P<kind>\w+)")
 LAYER_PARTS = {"0": "norm", "2": "expand", "4.conv": "depthwise", "6": "project"}
+
+
+def _windowed(compute: Callable[[Tensor], Tensor], x: Tensor, reach_frames: int) -> Steps[Tensor]:
+    """`compute` of all frames `[B, T, C]`, chunk by chunk; it takes `reach_frames` more on both sides than it gives."""
+    padded = F.pad(x, (0, 0, reach_frames, reach_frames))
+    parts = []
+    for start, part in zip(itertools.count(0, STEP_FRAMES), chunks(x, STEP_FRAMES, 1)):
+        parts.append(compute(padded[:, start : start + part.shape[1] + 2 * reach_frames]))
+        yield
+    return torch.cat(parts, 1)
 
 
 class ConvModule(nn.Module):
@@ -46,12 +61,18 @@ class ConvModule(nn.Module):
         self.depthwise = nn.Conv1d(inner, inner, KERNEL_FRAMES, padding=KERNEL_FRAMES // 2, groups=inner)
         self.project = nn.Conv1d(inner, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        gated = F.glu(F.linear(self.norm(x), self.expand.weight[..., 0], self.expand.bias))
+    def steps(self, x: Tensor) -> Steps[Tensor]:
+        gated = yield from in_chunks(self._gated, x, STEP_FRAMES, 1)
+        return (yield from _windowed(self._filtered, gated, KERNEL_FRAMES // 2))
+
+    def _gated(self, x: Tensor) -> Tensor:
+        return F.glu(F.linear(self.norm(x), self.expand.weight[..., 0], self.expand.bias))
+
+    def _filtered(self, padded: Tensor) -> Tensor:
+        """`[B, T + KERNEL_FRAMES - 1, 2 C]` -> `[B, T, C]`."""
         # As an image of height 1 whose channels come last in memory, without a copy.
-        image, kernel = gated.transpose(1, 2).unsqueeze(2), self.depthwise.weight.unsqueeze(2)
-        padding = (0, KERNEL_FRAMES // 2)
-        image = F.conv2d(image, kernel, self.depthwise.bias, padding=padding, groups=self.depthwise.groups)
+        image, kernel = padded.transpose(1, 2).unsqueeze(2), self.depthwise.weight.unsqueeze(2)
+        image = F.conv2d(image, kernel, self.depthwise.bias, groups=self.depthwise.groups)
         return F.linear(F.silu(image.squeeze(2).transpose(1, 2)), self.project.weight[..., 0], self.project.bias)
 
 
@@ -86,15 +107,31 @@ class Fcpe(nn.Module):
 
     def salience(self, log_mel: Tensor) -> Tensor:
         """`[B, 128, T]` -> `[B, T, 360]` in 0..1."""
-        x = self.conv_mid(F.leaky_relu(self.norm_in(self.conv_in(log_mel)))).transpose(1, 2).contiguous()
+        return finish(self._salience_steps(log_mel))
+
+    def _salience_steps(self, log_mel: Tensor) -> Steps[Tensor]:
+        x = F.leaky_relu(self.norm_in(self.conv_in(log_mel))).transpose(1, 2)
+        yield
+        x = yield from _windowed(self._middle, x, self.conv_mid.kernel_size[0] // 2)
         for layer in self.layers:
-            x = x + layer(x)
+            assert isinstance(layer, ConvModule)
+            x = x + (yield from layer.steps(x))
         logits: Tensor = self.output(self.norm_out(x))
         return logits.sigmoid()
 
+    def _middle(self, padded: Tensor) -> Tensor:
+        """`[B, T + 2, C]` -> `[B, T, C]`."""
+        return F.conv1d(padded.transpose(1, 2), self.conv_mid.weight, self.conv_mid.bias).transpose(1, 2)
+
     def forward(self, samples: Tensor) -> Tensor:
         """`[B, n]` at 16 kHz, n >= 0 -> salience `[B, n//160 + 1, 360]`."""
-        return self.salience(self.log_mel(samples))
+        return finish(self.steps(samples))
+
+    def steps(self, samples: Tensor) -> Steps[Tensor]:
+        """`forward` with pauses."""
+        log_mel = self.log_mel(samples)
+        yield
+        return (yield from self._salience_steps(log_mel))
 
     def decode(self, salience: Tensor, threshold: float = DEFAULT_THRESHOLD) -> Tensor:
         """`[..., 360]` -> f0 in Hz `[...]`, 0 = unvoiced: "local argmax" (SPEC 6.1)."""

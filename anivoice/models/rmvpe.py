@@ -12,6 +12,7 @@ from anivoice.models.mel import LogMel
 from anivoice.models.rmvpe_unet import RmvpeConfig, UNet, fold_norms
 from anivoice.models.salience import cents_to_hz, decode_cents
 from anivoice.models.state_dict import load_exact
+from anivoice.models.steps import Steps, finish
 
 HOP_SAMPLES = 160
 PAD_SAMPLES = 512
@@ -20,6 +21,8 @@ NUM_BINS = 360
 CENTS_PER_BIN = 20.0
 FIRST_BIN_CENTS = 1997.3794084376191
 DEFAULT_THRESHOLD = 0.03
+GRU_STEP_FRAMES = 256
+"""Frames of a long recording that a CPU puts through the GRU at once."""
 
 
 class BiGru(nn.Module):
@@ -27,9 +30,31 @@ class BiGru(nn.Module):
         super().__init__()
         self.gru = nn.GRU(in_features, hidden_features, num_layers, batch_first=True, bidirectional=True)
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.gru(x)[0]
-        return out
+    def steps(self, x: Tensor) -> Steps[Tensor]:
+        """`[B, T, in]` -> `[B, T, 2 hidden]`. What is long goes on a CPU in chunks, the state handed on."""
+        if x.device.type != "cpu" or x.shape[1] <= GRU_STEP_FRAMES:
+            out: Tensor = self.gru(x)[0]
+            yield
+            return out
+        for layer in range(self.gru.num_layers):
+            forwards = yield from self._direction(x, f"l{layer}", is_reverse=False)
+            backwards = yield from self._direction(x, f"l{layer}_reverse", is_reverse=True)
+            x = torch.cat((forwards, backwards), dim=2)
+        return x
+
+    def _direction(self, x: Tensor, suffix: str, is_reverse: bool) -> Steps[Tensor]:
+        """One direction of one layer: `[B, T, in]` -> `[B, T, hidden]`."""
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        weights: list[Tensor] = [self.gru.get_parameter(f"{name}_{suffix}") for name in names]
+        state = x.new_zeros(1, x.shape[0], self.gru.hidden_size)
+        x = x.flip(1) if is_reverse else x
+        parts = []
+        for chunk in torch.split(x, GRU_STEP_FRAMES, dim=1):
+            out, state = torch.gru(chunk, state, weights, True, 1, 0.0, False, False, True)
+            parts.append(out)
+            yield
+        joined = torch.cat(parts, dim=1)
+        return joined.flip(1) if is_reverse else joined
 
 
 class Rmvpe(nn.Module):
@@ -76,17 +101,30 @@ class Rmvpe(nn.Module):
 
         T is padded with zeros (in the log domain) to a multiple of 32, the answer cut back.
         """
+        return finish(self._salience_steps(log_mel))
+
+    def _salience_steps(self, log_mel: Tensor) -> Steps[Tensor]:
         num_frames = log_mel.shape[-1]
         x = F.pad(log_mel, (0, -num_frames % self.config.frame_multiple))
         x = x.transpose(1, 2)[:, None].to(self.cnn.weight.dtype)
-        x = self.cnn(self.unet(x))
+        x = self.cnn((yield from self.unet.steps(x)))
         x = x.transpose(1, 2).flatten(2)
-        logits: Tensor = self.fc(x)[:, :num_frames]
+        yield
+        gru = self.fc[0]
+        assert isinstance(gru, BiGru)
+        x = yield from gru.steps(x)
+        logits: Tensor = self.fc[1](x)[:, :num_frames]
         return logits.float().sigmoid()
 
     def forward(self, samples: Tensor) -> Tensor:
         """`[B, n]` at 16 kHz -> salience `[B, n//160 + 1, 360]` float32. Any n >= 0."""
-        return self.salience(self.log_mel(samples))
+        return finish(self.steps(samples))
+
+    def steps(self, samples: Tensor) -> Steps[Tensor]:
+        """`forward` with pauses."""
+        log_mel = self.log_mel(samples)
+        yield
+        return (yield from self._salience_steps(log_mel))
 
     def decode(self, salience: Tensor, threshold: float = DEFAULT_THRESHOLD) -> Tensor:
         """`[..., 360]` -> f0 in Hz `[...]`, 0 = unvoiced (SPEC 5.3)."""

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from anivoice.models.steps import Steps, finish
+
 
 @dataclass(frozen=True)
 class RmvpeConfig:
@@ -42,9 +44,13 @@ class ConvBlockRes(nn.Module):
         )
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
-        return y.add_(self.shortcut(x))
+    def steps(self, x: Tensor) -> Steps[Tensor]:
+        y: Tensor = self.conv[:3](x)
+        yield
+        y = self.conv[3:](y)
+        y.add_(self.shortcut(x))
+        yield
+        return y
 
 
 class BlockChain(nn.Module):
@@ -55,10 +61,8 @@ class BlockChain(nn.Module):
         widths = [in_channels] + [out_channels] * num_blocks
         self.conv = nn.ModuleList(ConvBlockRes(widths[i], widths[i + 1]) for i in range(num_blocks))
 
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.conv:
-            x = block(x)
-        return x
+    def steps(self, x: Tensor) -> Steps[Tensor]:
+        return (yield from _in_turn(self.conv, x))
 
 
 class Encoder(nn.Module):
@@ -70,11 +74,12 @@ class Encoder(nn.Module):
         self.bn = nn.BatchNorm2d(1)
         self.layers = nn.ModuleList(BlockChain(a, b, config.num_blocks) for a, b in pairwise(widths))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def steps(self, x: Tensor) -> Steps[tuple[Tensor, list[Tensor]]]:
         x = self.bn(x)
         skips = []
         for layer in self.layers:
-            skips.append(layer(x))
+            assert isinstance(layer, BlockChain)
+            skips.append((yield from layer.steps(x)))
             x = F.avg_pool2d(skips[-1], 2)
         return x, skips
 
@@ -86,10 +91,8 @@ class Intermediate(nn.Module):
         widths = [bottom // 2] + [bottom] * config.num_intermediate
         self.layers = nn.ModuleList(BlockChain(a, b, config.num_blocks) for a, b in pairwise(widths))
 
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers:
-            x = layer(x)
-        return x
+    def steps(self, x: Tensor) -> Steps[Tensor]:
+        return (yield from _in_turn(self.layers, x))
 
 
 class DecoderLevel(nn.Module):
@@ -106,11 +109,10 @@ class DecoderLevel(nn.Module):
         widths = [2 * out_channels] + [out_channels] * num_blocks
         self.conv2 = nn.ModuleList(ConvBlockRes(a, b) for a, b in pairwise(widths))
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+    def steps(self, x: Tensor, skip: Tensor) -> Steps[Tensor]:
         x = torch.cat((self.conv1(x), skip), dim=1)
-        for block in self.conv2:
-            x = block(x)
-        return x
+        yield
+        return (yield from _in_turn(self.conv2, x))
 
 
 class Decoder(nn.Module):
@@ -119,9 +121,10 @@ class Decoder(nn.Module):
         widths = [config.first_channels * 2**i for i in range(config.num_levels, 0, -1)]
         self.layers = nn.ModuleList(DecoderLevel(width, config.num_blocks) for width in widths)
 
-    def forward(self, x: Tensor, skips: list[Tensor]) -> Tensor:
+    def steps(self, x: Tensor, skips: list[Tensor]) -> Steps[Tensor]:
         for layer, skip in zip(self.layers, reversed(skips), strict=True):
-            x = layer(x, skip)
+            assert isinstance(layer, DecoderLevel)
+            x = yield from layer.steps(x, skip)
         return x
 
 
@@ -133,9 +136,21 @@ class UNet(nn.Module):
         self.decoder = Decoder(config)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, skips = self.encoder(x)
-        out: Tensor = self.decoder(self.intermediate(x), skips)
-        return out
+        """`[B, 1, T, M]` -> `[B, first_channels, T, M]`."""
+        return finish(self.steps(x))
+
+    def steps(self, x: Tensor) -> Steps[Tensor]:
+        """`forward` with a pause after every convolution or so: not even a layer of a long recording is quick."""
+        x, skips = yield from self.encoder.steps(x)
+        x = yield from self.intermediate.steps(x)
+        return (yield from self.decoder.steps(x, skips))
+
+
+def _in_turn(modules: nn.ModuleList, x: Tensor) -> Steps[Tensor]:
+    for module in modules:
+        assert isinstance(module, ConvBlockRes | BlockChain)
+        x = yield from module.steps(x)
+    return x
 
 
 def fold_norms(model: nn.Module) -> None:

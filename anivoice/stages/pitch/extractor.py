@@ -1,20 +1,40 @@
 """Which pitch methods are installed, and the pitch of a stretch of audio by the one that was chosen."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from anivoice.errors import MissingAsset
 from anivoice.models.checkpoints.safe_pickle import float_state, load_torch_file
+from anivoice.models.steps import Steps
 from anivoice.pitch_methods import parse_pitch_algo
+from anivoice.stages.pitch import host_thread
 from anivoice.stages.pitch.contour import fit_frames, num_pitch_frames
+from anivoice.stages.pitch.host_thread import HostThread
 from anivoice.stages.pitch.hybrid import mix_contours
 
 PitchEstimator = Callable[[Tensor], Tensor]
 """`[B, T]` float32 at 16 kHz on the extractor's device -> f0 in Hz `[B, T//160 + 1]`, 0 = unvoiced."""
+
+
+@runtime_checkable
+class SteppedEstimator(Protocol):
+    """A PitchEstimator that can pause."""
+
+    def __call__(self, samples: Tensor) -> Tensor: ...
+
+    def steps(self, samples: Tensor) -> Steps[Tensor]:
+        """The same with pauses."""
+        ...
+
+
+Pause = Future[Tensor] | None
+"""Where `PitchExtractor.steps` pauses: until that is done, or for whatever else there is to do."""
 
 DEFAULT_HYBRID_WEIGHT = 0.33
 RMVPE_FILES = ("rmvpe.pt", "rmvpe.safetensors")
@@ -50,6 +70,7 @@ class PitchExtractor:
         self.device = device
         self.dtype = dtype
         self._estimators: dict[str, PitchEstimator] = dict(estimators or {})
+        self._host = HostThread()
 
     def available(self, method: str) -> bool:
         """Whether `method` (or both methods of a hybrid) has its weights and its package. Raises InvalidParameter."""
@@ -76,15 +97,37 @@ class PitchExtractor:
         extractor's device and never NaN. Raises InvalidParameter for an unknown method, MissingAsset for one whose
         weights or package are not installed, InvalidModelFile if its weights cannot be used.
         """
-        methods = parse_pitch_algo(algo)
-        # Both, before either computes: a missing one should say so at once.
-        estimators = [self._estimator(REALTIME_PM if realtime and name == "pm" else name) for name in methods]
-        batch = samples.reshape(-1, samples.shape[-1]).to(self.device, torch.float32)
-        num_frames = num_pitch_frames(batch.shape[-1])
-        contours = [fit_frames(estimate(batch), num_frames) for estimate in estimators]
-        f0 = contours[0] if len(contours) == 1 else mix_contours(contours[0], contours[1], f0_method_weight)
-        f0 = torch.nan_to_num(f0.float(), nan=0.0, posinf=0.0, neginf=0.0)
+        estimators = self._estimators_of(algo, realtime)
+        batch = self._batch(samples)
+        contours = [estimate(batch) for estimate in estimators.values()]
+        f0 = _mixed(contours, f0_method_weight, num_pitch_frames(batch.shape[-1]))
         return f0 if samples.ndim > 1 else f0[0]
+
+    def steps(self, samples: Tensor, algo: str, f0_method_weight: float) -> Generator[Pause, None, Tensor]:
+        """`estimate` with pauses, for a long recording. What cannot pause is computed on a thread of its own."""
+        estimators = self._estimators_of(algo, realtime=False)
+        batch = self._batch(samples)
+        contours = []
+        for name, estimate in estimators.items():
+            if name in host_thread.METHODS:
+                future = self._host.submit(estimate, batch.cpu())
+                while not future.done():
+                    yield future
+                contours.append(future.result().to(self.device))
+            elif isinstance(estimate, SteppedEstimator):
+                contours.append((yield from estimate.steps(batch)))
+            else:
+                contours.append(estimate(batch))
+        f0 = _mixed(contours, f0_method_weight, num_pitch_frames(batch.shape[-1]))
+        return f0 if samples.ndim > 1 else f0[0]
+
+    def _estimators_of(self, algo: str, realtime: bool) -> dict[str, PitchEstimator]:
+        """By name. All, before any computes: a missing one should say so at once."""
+        names = [REALTIME_PM if realtime and name == "pm" else name for name in parse_pitch_algo(algo)]
+        return {name: self._estimator(name) for name in names}
+
+    def _batch(self, samples: Tensor) -> Tensor:
+        return samples.reshape(-1, samples.shape[-1]).to(self.device, torch.float32)
 
     def _estimator(self, name: str) -> PitchEstimator:
         if name not in self._estimators:
@@ -163,6 +206,13 @@ class PitchExtractor:
         from anivoice.stages.pitch.crepe import CrepePitch
 
         return CrepePitch(build_crepe(_load_state(_bundled_file(name))).to(self.device))
+
+
+def _mixed(contours: list[Tensor], weight: float, num_frames: int) -> Tensor:
+    """One contour of one or two, `[B, num_frames]`, without what is no number."""
+    contours = [fit_frames(contour, num_frames) for contour in contours]
+    f0 = contours[0] if len(contours) == 1 else mix_contours(contours[0], contours[1], weight)
+    return torch.nan_to_num(f0.float(), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _load_state(file: Path) -> dict[str, Tensor]:

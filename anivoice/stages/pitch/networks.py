@@ -5,6 +5,7 @@ from torch import Tensor
 
 from anivoice.models.fcpe import Fcpe
 from anivoice.models.rmvpe import Rmvpe
+from anivoice.models.steps import Steps, finish
 
 
 class SaliencePitch:
@@ -15,4 +16,8 @@ class SaliencePitch:
 
     @torch.no_grad()
     def __call__(self, samples: Tensor) -> Tensor:
-        return self.network.decode(self.network(samples))
+        return finish(self.steps(samples))
+
+    def steps(self, samples: Tensor) -> Steps[Tensor]:
+        """The same with pauses."""
+        return self.network.decode((yield from self.network.steps(samples)))

@@ -12,6 +12,7 @@ from conformance import stated, stated_range
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anivoice.models.steps import finish
 from anivoice.stages.pitch.contour import coarse_pitch, interpolate_unvoiced, legacy_dio_contour
 from anivoice.stages.pitch.crepe import CrepePitch
 from anivoice.stages.pitch.extractor import PitchExtractor
@@ -109,7 +110,8 @@ def test_crepe_before_the_filters(
     extractor.estimate(speech[:160], method)
     crepe = extractor._estimators[method]
     assert isinstance(crepe, CrepePitch)
-    f0, periodicity = crepe.raw_contour(speech)
+    with torch.inference_mode():
+        f0, periodicity = finish(crepe.raw_contour_steps(speech))
     rtol = rtol_of(side, "crepe")
     np.testing.assert_allclose(f0.numpy(), expected[f"{name}_raw"], rtol=rtol)
     np.testing.assert_allclose(periodicity.numpy(), expected[f"{name}_pd"], rtol=rtol)
