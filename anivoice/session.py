@@ -3,7 +3,7 @@
 Positions of the output equal positions of the input: nothing is put before the first sample and, after `flush`, nothing
 is missing. What leaves at a step is `delay` older than what has come by then (see `audio.live_geometry`).
 
-Resampled audio is late, mostly 3 ms. So much is left silent at the end of each window, which is only looked ahead at: a
+Resampled audio is late, mostly 3 ms. So much is missing at the end of each window, which is only looked ahead at: a
 step is due with the last sample of its block. What cannot be hidden so delays the whole stream, by a constant. Blocks
 are resampled one by one, whatever the messages were.
 """
@@ -28,6 +28,9 @@ from anivoice.voices.voice import Voice
 FRAMES_PER_SECOND = 100
 INNER_RATE_HZ = 48000
 """Rate of the seams where the output's has no whole number of samples in 10 ms."""
+
+MAX_HIDDEN_MS = 9.0
+"""Less than a frame."""
 
 SEAM_PULL = 0.05
 """Noise and phase are tied to positions, so successive windows agree where they stand; only a clear gain moves them."""
@@ -84,7 +87,7 @@ class LiveStream:
         self._to_output = StreamResampler(self.inner_rate_hz, self.output_rate_hz, low_delay=True)
         self._heard, self._dry = History(), History()
         late_ms = max(self._to_16k.delay_ms, self._to_inner.delay_ms)
-        self._late_frames = 2 * math.ceil(max(late_ms - FRAME_MS, 0) / (2 * FRAME_MS))
+        self._late_frames = 2 * math.ceil(max(late_ms - MAX_HIDDEN_MS, 0) / (2 * FRAME_MS))
         hidden_ms = max(late_ms - FRAME_MS * self._late_frames, 0)
         self._hidden_16k, self._hidden = (_whole(hidden_ms * rate_hz / 1000) for rate_hz in (SAMPLE_RATE_HZ, 100 * hop))
         self._heard.append(np.zeros(self._late_frames * FRAME_SAMPLES, np.float32))
@@ -171,12 +174,13 @@ class LiveStream:
         self._move_contour(start)
         before, after = self._margins()
         self._asked = (source.voice.config.sample_rate_hz, before, after)
+        self._heard.is_lent = True
         first = g.first_decoded_frame - before
         num_frames = before + g.decode_frames + after
         p = source.parameters
         return LiveRequest(
             source.voice,
-            self._heard.read(start * FRAME_SAMPLES, step.end_frame * FRAME_SAMPLES, self._hidden_16k),
+            self._heard.read(start * FRAME_SAMPLES, step.end_frame * FRAME_SAMPLES - self._hidden_16k),
             start,
             first,
             num_frames,
@@ -201,6 +205,7 @@ class LiveStream:
         g, p = self.geometry, self.source.parameters
         decode_stop = step.end_frame - g.lookahead_frames
         first = (decode_stop - g.decode_frames) * self._hop
+        self._heard.is_lent = False
         if result is not None and not failed:
             self._keep(step, result)
             window = self._at_inner_rate(result)
@@ -208,7 +213,7 @@ class LiveStream:
             self._settle(step)
             window = np.zeros(g.decode_frames * self._hop, np.float32)
             if p.passthrough and not p.mute and not failed:
-                window = self._dry.read(first, decode_stop * self._hop, 0 if g.lookahead_frames else self._hidden)
+                window = self._passing(first, decode_stop)
         block, offset = self._seams.feed(window)
         if not p.passthrough and not self._envelope.is_idle(p.volume_envelope):
             at = first + offset
@@ -289,6 +294,12 @@ class LiveStream:
             waveform = soxr.resample(waveform, rate_hz, self.inner_rate_hz, quality="HQ")
         start = before * self._hop
         return np.asarray(waveform[start : start + self.geometry.decode_frames * self._hop], np.float32)
+
+    def _passing(self, start: int, stop_frame: int) -> Samples:
+        """The input, as far as it is there: without look-ahead the last few milliseconds, faded out anyway, are not."""
+        missing = 0 if self.geometry.lookahead_frames else self._hidden
+        samples = self._dry.read(start, stop_frame * self._hop - missing)
+        return np.pad(samples, (0, missing)) if missing else samples
 
     def _give(self, step: Step, block: Samples) -> Samples:
         """The block at the output rate: without what lies before the first sample and behind the last."""

@@ -241,3 +241,15 @@ def test_a_history_remembers_what_it_was_told_to_keep(pieces: list[int], keep: i
         np.testing.assert_array_equal(history.read(start, history.stop), everything[start:])
         with pytest.raises(ValueError, match="not within"):
             history.read(start, history.stop + 1)
+
+
+def test_what_was_read_of_a_history_stays_as_long_as_it_is_lent() -> None:
+    history = History()
+    history.append(np.arange(1000, dtype=np.float32))
+    lent = history.read(0, 1000)
+    history.is_lent = True
+    history.forget_before(900)
+    for number in range(20):
+        history.append(np.full(100, -number, np.float32))
+        history.forget_before(history.stop - 100)
+    np.testing.assert_array_equal(lent, np.arange(1000))

@@ -66,6 +66,8 @@ def copied(request: LiveRequest) -> LiveResult:
     factor = request.voice.config.sample_rate_hz // (100 * FRAME_SAMPLES)
     start = request.first_frame * FRAME_SAMPLES
     part = request.samples[start : start + request.num_frames * FRAME_SAMPLES]
+    if len(part) < request.num_frames * FRAME_SAMPLES:
+        part = np.pad(part, (0, request.num_frames * FRAME_SAMPLES - len(part)))
     return LiveResult(np.repeat(part, factor), request.f0_known_hz, request.initial_phase)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from anivoice.bench.straightforward import plain_content
 from anivoice.engine.batch import LiveRequest
+from anivoice.engine.live import whole_windows
 from anivoice.models.rmvpe import Rmvpe
 from anivoice.models.sine_source import phase_after
 from anivoice.stages.live import twice
@@ -31,7 +32,7 @@ def plain_window_steps(request: LiveRequest, rmvpe: Rmvpe, f0_hz: Tensor) -> Gen
     pitch network hears the whole window all the same.
     """
     model, config = request.voice.model, request.voice.config
-    samples, P = torch.from_numpy(request.samples), request.shape.window_frames
+    samples, P = torch.from_numpy(whole_windows([request])[0]), request.shape.window_frames
     content = plain_content(request.voice.encoder.model, samples, config.version)
     features = twice(torch.cat([content, content[-1:]]).unsqueeze(0))
     yield "content"

@@ -62,7 +62,7 @@ class LiveRequest:
 
     voice: Voice
     samples: NDArray[np.float32]
-    """`[window_frames * 160]`"""
+    """`[window_frames * 160]`, not to be written to. Up to a frame may be missing at the end: it is silence so far."""
     window_frame: int
     """Absolute number of the window's first frame; even, negative at the start of a stream."""
     first_frame: int
@@ -92,7 +92,7 @@ class LiveRequest:
     @cached_property
     def shape(self) -> LiveShape:
         """The lengths."""
-        window_frames = len(self.samples) // FRAME_SAMPLES
+        window_frames = -(-len(self.samples) // FRAME_SAMPLES)
         return LiveShape(window_frames, self.first_frame, self.num_frames, self.advance_frames, self.lookahead_frames)
 
     @cached_property

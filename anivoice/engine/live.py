@@ -54,7 +54,7 @@ class LivePath:
             _check(request)
         placed = [self.place(request.voice) for request in requests]
         yield "placing"
-        samples = self.lanes.upload(np.stack([request.samples for request in requests]))
+        samples = self.lanes.upload(whole_windows(requests))
         content = yield from self._content(samples, placed[0], requests[0])
         yield "content"
         raw_hz, f0_hz = self._pitch(samples, requests)
@@ -199,11 +199,20 @@ def _noise(request: LiveRequest, stream: int, num_columns: int, first: int, last
     return PositionalNoise(request.noise_seed, stream, num_columns).rows(frame + first, frame + last)
 
 
+def whole_windows(requests: Sequence[LiveRequest]) -> NDArray[np.float32]:
+    """`[B, P * 160]`: what is missing at the end is silence."""
+    windows = np.empty((len(requests), requests[0].shape.window_frames * FRAME_SAMPLES), np.float32)
+    for window, request in zip(windows, requests, strict=True):
+        window[: len(request.samples)] = request.samples
+        window[len(request.samples) :] = 0
+    return windows
+
+
 def _check(request: LiveRequest) -> None:
     shape, P = request.shape, request.shape.window_frames
     problem = shape.problem
-    if len(request.samples) != P * FRAME_SAMPLES or len(request.f0_known_hz) != P:
-        problem = f"a live window needs {P * FRAME_SAMPLES} samples and {P} values of f0"
+    if len(request.f0_known_hz) != P:
+        problem = f"a live window of {len(request.samples)} samples needs {P} values of f0"
     elif not 0 <= request.num_known_frames <= P or request.window_frame % 2:
         problem = "a live window begins at an even frame and knows no more frames than it has"
     if problem is not None:

@@ -82,7 +82,7 @@ async def test_three_times_too_slow(serve_fake, fake, connect):
 async def test_what_lay_unread_is_dropped_and_the_delay_is_as_before(serve_fake, connect):
     """As when the event loop was busy for 0.6 s: then all that was spoken comes at once."""
     client = await serve_fake()
-    socket = await connect(client, mode="live", block_ms=40, events=True)
+    socket = await connect(client, mode="live", block_ms=40, events=True, passthrough=True)
     await socket.send_json({})
     await receive_until(socket, "ready")
     block = pcm(tone(0.04))
@@ -98,7 +98,7 @@ async def test_what_lay_unread_is_dropped_and_the_delay_is_as_before(serve_fake,
     overruns = [text["dropped_blocks"] for text in texts if text["event"] == "overrun"]
     assert overruns
     assert blocks_of(client, "dropped") == overruns[-1] == texts[-1]["dropped_blocks"]
-    assert 16 - overruns[-1] <= MAX_WAITING + 1
+    assert 16 - overruns[-1] <= 2 * MAX_WAITING
 
 
 async def test_what_is_too_late_is_silence(serve_fake, fake, connect, held, until):
