@@ -16,6 +16,7 @@ from anivoice.cli_options import (
     add_device_options,
     add_live_engine_options,
     add_stream_options,
+    given_parameters,
     settings_of,
 )
 from anivoice.cli_train import add_train
@@ -163,13 +164,9 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _convert(arguments: argparse.Namespace) -> int:
     from anivoice.config import configure_process, load_default_parameters
-    from anivoice.parameters import ConversionParameters
 
     configure_process()
-    given = {name: getattr(arguments, name) for name in ConversionParameters.model_fields}
-    parameters = ConversionParameters.parse(
-        {name: value for name, value in given.items() if value is not None}, load_default_parameters()
-    )
+    parameters = given_parameters(arguments, load_default_parameters())
     from anivoice.convert_command import convert_paths
 
     return convert_paths(

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from anivoice.cli_bench_voice import add_bench_voice
 from anivoice.cli_options import (
     Commands,
     add_device_options,
@@ -14,8 +15,8 @@ from anivoice.cli_options import (
 
 
 def add_bench(commands: Commands) -> None:
-    """`anivoice bench convert | block | live | overhead | seams`."""
-    parser = commands.add_parser("bench", help="measure speed")
+    """`anivoice bench convert | block | live | overhead | seams | voice`."""
+    parser = commands.add_parser("bench", help="measure speed, or how good a voice is")
     benchmarks = parser.add_subparsers(metavar="BENCHMARK", required=True)
     convert = benchmarks.add_parser(
         "convert",
@@ -34,6 +35,7 @@ def add_bench(commands: Commands) -> None:
     _add_bench_live(benchmarks)
     _add_bench_overhead(benchmarks)
     _add_bench_seams(benchmarks)
+    add_bench_voice(benchmarks)
 
 
 def _add_bench_block(benchmarks: Commands) -> None:

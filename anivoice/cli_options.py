@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from anivoice.config import Settings
+    from anivoice.parameters import ConversionParameters
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -40,6 +41,14 @@ def add_conversion_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speaker-id", help="speaker of a multi-speaker voice")
     parser.add_argument("--seed", help="fixes all noise")
     parser.add_argument("--unvoiced-f0", help="zero or interpolate (default: what the voice says)")
+
+
+def given_parameters(arguments: argparse.Namespace, defaults: "ConversionParameters") -> "ConversionParameters":
+    """The conversion parameters of a command line over `defaults`. Raises InvalidParameter."""
+    from anivoice.parameters import ConversionParameters
+
+    given = {name: getattr(arguments, name) for name in ConversionParameters.model_fields}
+    return ConversionParameters.parse({name: value for name, value in given.items() if value is not None}, defaults)
 
 
 def add_geometry_options(parser: argparse.ArgumentParser) -> None:

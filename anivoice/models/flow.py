@@ -20,16 +20,16 @@ RECEPTIVE_FRAMES = NUM_COUPLINGS * NUM_WAVENET_LAYERS * (WAVENET_KERNEL // 2)
 class WaveNet(nn.Module):
     """Gated convolutions with skip connections, conditioned on the speaker."""
 
-    def __init__(self, hidden_channels: int, gin_channels: int) -> None:
+    def __init__(self, hidden_channels: int, gin_channels: int, num_layers: int = NUM_WAVENET_LAYERS) -> None:
         super().__init__()
         H = hidden_channels
         self.hidden_channels = H
-        self.cond_layer = nn.Conv1d(gin_channels, 2 * H * NUM_WAVENET_LAYERS, 1)
+        self.cond_layer = nn.Conv1d(gin_channels, 2 * H * num_layers, 1)
         self.in_layers = nn.ModuleList(
-            nn.Conv1d(H, 2 * H, WAVENET_KERNEL, padding=WAVENET_KERNEL // 2) for _ in range(NUM_WAVENET_LAYERS)
+            nn.Conv1d(H, 2 * H, WAVENET_KERNEL, padding=WAVENET_KERNEL // 2) for _ in range(num_layers)
         )
         self.res_skip_layers = nn.ModuleList(
-            nn.Conv1d(H, 2 * H if i < NUM_WAVENET_LAYERS - 1 else H, 1) for i in range(NUM_WAVENET_LAYERS)
+            nn.Conv1d(H, 2 * H if i < num_layers - 1 else H, 1) for i in range(num_layers)
         )
 
     def steps(self, x: Tensor, mask: Tensor | None, g: Tensor) -> Steps[Tensor]:

@@ -1,4 +1,4 @@
-"""Mel spectrograms of 16 kHz audio, as the pitch networks want them. Always float32: log-mel values need it."""
+"""Mel filters, and log-mel spectrograms of 16 kHz audio as the pitch networks want them. Always float32."""
 
 import math
 
@@ -32,12 +32,14 @@ def mel_to_hz(mel: Tensor, htk: bool) -> Tensor:
     return torch.where(mel < break_mel, mel / SLANEY_MEL_PER_HZ, logarithmic)
 
 
-def mel_filterbank(num_mels: int, num_fft: int, min_hz: float, max_hz: float, htk: bool) -> Tensor:
+def mel_filterbank(
+    num_mels: int, num_fft: int, min_hz: float, max_hz: float, htk: bool, sample_rate_hz: int = SAMPLE_RATE_HZ
+) -> Tensor:
     """Triangular filters `[num_mels, num_fft//2 + 1]` float32 with Slaney's area normalisation (SPEC 5.1).
 
     The corners of the triangles are equally spaced in mel; each filter is scaled by 2 / its width in Hz.
     """
-    bins_hz = torch.linspace(0.0, SAMPLE_RATE_HZ / 2, num_fft // 2 + 1, dtype=torch.float64)
+    bins_hz = torch.linspace(0.0, sample_rate_hz / 2, num_fft // 2 + 1, dtype=torch.float64)
     low, high = hz_to_mel(min_hz, htk), hz_to_mel(max_hz, htk)
     corners_hz = mel_to_hz(torch.linspace(low, high, num_mels + 2, dtype=torch.float64), htk)
     widths_hz = corners_hz.diff()
