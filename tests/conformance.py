@@ -71,6 +71,17 @@ def load_tone_voice(h768_dir: Path) -> Voice:
     return voice
 
 
+def write_constant_rmvpe(source: Path, target: Path, salient_bin: int) -> float:
+    """An rmvpe that hears the same pitch in everything, made of the file `source`; returns that pitch in Hz."""
+    state = torch.load(source, weights_only=True)
+    state["fc.1.weight"] = torch.zeros_like(state["fc.1.weight"])
+    state["fc.1.bias"] = torch.full_like(state["fc.1.bias"], -20.0)
+    state["fc.1.bias"][salient_bin] = 20.0
+    torch.save(state, target)
+    os.utime(target, ns=(salient_bin, salient_bin))
+    return 10 * 2 ** ((20 * salient_bin + 1997.3794084376191) / 1200)
+
+
 def blend_like_realtime(retriever: Retriever, content: Tensor, skip_head: int, index_rate: float) -> Tensor:
     """Features of a block as the reference's realtime engine makes them: the last frame doubled, retrieval from the
     frame of `skip_head` on, and none at all if any of those frames lacks a neighbour (SPEC 7, 11.4).

@@ -174,6 +174,19 @@ def test_voices_share_one_encoder(weights: Path) -> None:
     assert cache.acquire("alice", False).encoder is cache.acquire("bob", False).encoder
 
 
+def test_a_replaced_encoder_is_noticed_and_who_is_at_it_keeps_the_old_one(weights: Path) -> None:
+    put_voice(weights, "bob")
+    cache = VoiceCache(VoiceLibrary(weights), 2**30)
+    running = cache.acquire("alice", False)
+    old = running.encoder
+    os.utime(weights / "contentvec" / "config.json", ns=(1, 1))
+    second, other = cache.acquire("alice", False), cache.acquire("bob", False)
+    assert second.encoder is other.encoder is not old
+    assert running.encoder is old
+    cache.release(running)
+    assert cache.acquire("alice", False) is second
+
+
 def test_a_missing_encoder_names_the_command(weights: Path) -> None:
     shutil.rmtree(weights / "contentvec")
     with pytest.raises(MissingAsset, match="anivoice fetch contentvec"):

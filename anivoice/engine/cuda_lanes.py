@@ -118,6 +118,9 @@ class CudaLanes:
         for lane in self._lanes.values():
             lane.wait_stream(self._files)
 
+    def finish(self) -> None:
+        self._cuda.synchronize()
+
     def record(self, steps: Generator[Stage, None, T]) -> Generator[Stage, None, T]:
         if self.graphs is None:
             return (yield from steps)

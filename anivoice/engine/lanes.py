@@ -87,6 +87,10 @@ class Lanes(Protocol):
         """All lanes wait until what was just placed on the device is there."""
         ...
 
+    def finish(self) -> None:
+        """Waits until the device has done all that it was given."""
+        ...
+
     def record(self, steps: Generator[Stage, None, T]) -> Generator[Stage, None, T]:
         """`steps`; what `call` meets in them for the first time is recorded."""
         ...
@@ -162,6 +166,9 @@ class InlineLanes:
         return Arrived(tensors)
 
     def settle(self) -> None:
+        pass
+
+    def finish(self) -> None:
         pass
 
     def record(self, steps: Generator[Stage, None, T]) -> Generator[Stage, None, T]:

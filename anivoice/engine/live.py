@@ -109,7 +109,9 @@ class LivePath:
         if algo not in GRAPHABLE_PITCH:
             return self.pitch.estimate(heard, algo, weight, realtime=True)
         key = ("pitch", algo)
-        return self.lanes.call(self.pitch, key, lambda x: self.pitch.estimate(x, algo, weight, realtime=True), [heard])
+        # What was recorded goes with the network: its file may be replaced.
+        network = self.pitch.current(algo)
+        return self.lanes.call(network, key, lambda x: self.pitch.estimate(x, algo, weight, realtime=True), [heard])
 
     def _synthesis(
         self, part: "_Part", content: Tensor, f0_hz: Tensor | None

@@ -50,8 +50,8 @@ class TorchRunner:
         self.evict_idle_voice = evict_idle_voice
         self.threads: WorkThreads | None = None
         self._nudged: Tensor | None = None
-        self.pitch = PitchExtractor(weights_dir, device, dtype)
         self.lanes = lanes or InlineLanes(device)
+        self.pitch = PitchExtractor(weights_dir, device, dtype, before_drop=self.lanes.finish)
         self.live = LivePath(self.lanes, self.pitch, self.placed)
 
     def open(self) -> None:

@@ -153,13 +153,18 @@ class Sources:
 
     async def _make_warm(self, source: Source, window: LiveRequest) -> None:
         warm = self._warm.setdefault(source.voice, deque(maxlen=MAX_WARM_KINDS))
-        key = (window.load_key, source.parameters.index_rate > 0, source.parameters.formant_shift)
-        if key in warm:
+        if self._warm_key(source, window) in warm:
             return
         await self._submit(WarmRequest(source.voice, source.algo if source.voice.config.has_f0 else None))
         await self._submit(WarmLiveRequest(window))
         await self._compute(window)
-        warm.append(key)
+        # Only now is it known which pitch network it was.
+        warm.append(self._warm_key(source, window))
+
+    def _warm_key(self, source: Source, window: LiveRequest) -> Hashable:
+        p = source.parameters
+        version = self._room.runner.pitch.version(source.algo) if source.voice.config.has_f0 else None
+        return (window.load_key, p.index_rate > 0, p.formant_shift, version)
 
     async def _compute(self, window: LiveRequest) -> None:
         """For the engine to know what it costs; streams that run go first."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conformance import OWN_VECTORS, load_voice
+from conformance import OWN_VECTORS, load_voice, write_constant_rmvpe
 from engine.fake_cuda import FakeCuda, FakeStream, RehearsedGraphs
 from engine.live_windows import WindowedStream
 from numpy.typing import NDArray
@@ -303,3 +303,30 @@ def test_streams_with_other_formant_shifts_go_their_own_ways(
     for got, wanted in zip(results_of(runner, requests), inline, strict=True):
         np.testing.assert_allclose(got.waveform, wanted.waveform, atol=1e-4)
     assert not np.allclose(inline[0].waveform, inline[1].waveform, atol=1e-4)
+
+
+def test_a_pitch_network_that_was_replaced_takes_its_recordings_along(
+    cuda: FakeCuda, h768_hf_dir: Path, rmvpe_tiny_path: Path, recording: NDArray[np.float32], tmp_path: Path
+) -> None:
+    """The stream goes on with the new one at its next block; what it has heard already stays."""
+    voice = load_voice(OWN_VECTORS, {"model": "v2_f0_48k.pth", "hubert": "h768", "index": ""}, h768_hf_dir)
+    old_hz = write_constant_rmvpe(rmvpe_tiny_path, tmp_path / "rmvpe.pt", 100)
+    graphs = RehearsedGraphs(cuda, 1)
+    cuda.is_idle = True
+    runner = TorchRunner(CPU, torch.float32, tmp_path, 1, lanes=CudaLanes(CPU, cuda, graphs, pins=False))
+    stream = WindowedStream(voice, recording, GEOMETRY, "rmvpe")
+    finish(runner.steps(WarmLiveRequest(stream.request())))
+    assert graphs.num_recordings == 3
+    for _ in range(4):
+        stream.take(results_of(runner, [stream.request()])[0])
+    new_hz = write_constant_rmvpe(rmvpe_tiny_path, tmp_path / "rmvpe.pt", 150)
+    runner.pitch.require("rmvpe")
+    request = stream.request()
+    (result,) = results_of(runner, [request])
+    assert graphs.num_recordings == 2
+    settled = slice(GEOMETRY.window_frames - 20, stream.num_known)
+    np.testing.assert_allclose(result.f0_hz[settled], old_hz, rtol=1e-4)
+    np.testing.assert_allclose(result.f0_hz[stream.num_known :], new_hz, rtol=1e-4)
+    finish(runner.steps(WarmLiveRequest(request)))
+    assert graphs.num_recordings == 3
+    np.testing.assert_allclose(results_of(runner, [request])[0].waveform, result.waveform, atol=1e-4)

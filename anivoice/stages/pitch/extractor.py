@@ -1,6 +1,7 @@
 """Which pitch methods are installed, and the pitch of a stretch of audio by the one that was chosen."""
 
-from collections.abc import Callable, Generator, Mapping
+import threading
+from collections.abc import Callable, Generator, Hashable, Mapping
 from concurrent.futures import Future
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from anivoice.errors import MissingAsset
+from anivoice.models.checkpoints.file_stamp import Stamp, stamp_of
 from anivoice.models.checkpoints.safe_pickle import float_state, load_torch_file
 from anivoice.models.steps import Steps
 from anivoice.pitch_methods import parse_pitch_algo
@@ -20,6 +22,8 @@ from anivoice.stages.pitch.hybrid import mix_contours
 
 PitchEstimator = Callable[[Tensor], Tensor]
 """`[B, T]` float32 at 16 kHz on the extractor's device -> f0 in Hz `[B, T//160 + 1]`, 0 = unvoiced."""
+
+Placing = Callable[[], PitchEstimator]
 
 
 @runtime_checkable
@@ -57,6 +61,9 @@ class PitchExtractor:
     `weights_dir` may hold rmvpe.pt or rmvpe.safetensors; fcpe and crepe take the weights inside their packages.
     `dtype` is that of the rmvpe network; fcpe and crepe always compute in float32. `estimators` replaces methods by
     ready ones. `estimate` belongs to one thread; what is installed may be asked from any.
+
+    A file that is replaced is noticed by `require`, which reads it; from the next `estimate` on the new network is
+    used. `before_drop` is called before the old one goes: a device may still be at its work.
     """
 
     def __init__(
@@ -65,23 +72,41 @@ class PitchExtractor:
         device: torch.device,
         dtype: torch.dtype,
         estimators: Mapping[str, PitchEstimator] | None = None,
+        before_drop: Callable[[], None] = lambda: None,
     ) -> None:
         self.weights_dir = weights_dir
         self.device = device
         self.dtype = dtype
+        self._before_drop = before_drop
         self._estimators: dict[str, PitchEstimator] = dict(estimators or {})
         self._host = HostThread()
+        self._stamps: dict[str, Stamp] = {}
+        self._renewed: dict[str, Placing] = {}
+        self._reading = threading.Lock()
 
     def available(self, method: str) -> bool:
         """Whether `method` (or both methods of a hybrid) has its weights and its package. Raises InvalidParameter."""
         return all(self._problem(name) is None for name in parse_pitch_algo(method))
 
     def require(self, algo: str) -> None:
-        """Raises MissingAsset if a method of `algo` lacks its weights or package, InvalidParameter if it is unknown."""
+        """Raises MissingAsset if a method of `algo` lacks its weights or package, InvalidParameter if it is unknown.
+
+        Reads weights that have been replaced since they were loaded; raises InvalidModelFile if they cannot be used.
+        """
         for name in parse_pitch_algo(algo):
             problem = self._problem(name)
             if problem is not None:
                 raise MissingAsset(problem)
+            with self._reading:
+                self._renew(name)
+
+    def version(self, algo: str) -> Hashable:
+        """Another one after weights of `algo` were replaced."""
+        return tuple(self._stamps.get(name) for name in parse_pitch_algo(algo))
+
+    def current(self, method: str) -> PitchEstimator:
+        """What `estimate` uses for a single method. Raises as `estimate`."""
+        return self._estimator(method)
 
     def default_method(self) -> str:
         """rmvpe if its weights are there, else fcpe."""
@@ -130,13 +155,34 @@ class PitchExtractor:
         return samples.reshape(-1, samples.shape[-1]).to(self.device, torch.float32)
 
     def _estimator(self, name: str) -> PitchEstimator:
+        place = self._renewed.pop(name, None)
+        if place is not None:
+            self._before_drop()
+            self._estimators[name] = place()
         if name not in self._estimators:
             method = "pm" if name == REALTIME_PM else name
             problem = self._problem(method)
             if problem is not None:
                 raise MissingAsset(problem)
-            self._estimators[name] = self._build(name)
+            stamp = self._stamp(name)
+            self._estimators[name] = self._read(name)()
+            if stamp:
+                self._stamps[name] = stamp
         return self._estimators[name]
+
+    def _renew(self, name: str) -> None:
+        """Reads the weights again if they are others than those that were loaded."""
+        known, stamp = self._stamps.get(name), self._stamp(name)
+        if known is not None and stamp and stamp != known:
+            self._renewed[name] = self._read(name)
+            self._stamps[name] = stamp
+
+    def _stamp(self, name: str) -> Stamp:
+        """Empty for methods without weights, or when they are gone."""
+        file = self._rmvpe_file() if name == "rmvpe" else None
+        if name in BUNDLED_WEIGHTS:
+            file = _bundled_file(name)
+        return stamp_of([file]) if file is not None and file.is_file() else ()
 
     def _problem(self, method: str) -> str | None:
         """One sentence that says what `method` lacks and how to get it, None if it is ready."""
@@ -165,47 +211,54 @@ class PitchExtractor:
         files = (self.weights_dir / name for name in RMVPE_FILES)
         return next((file for file in files if file.is_file()), None)
 
-    def _build(self, name: str) -> PitchEstimator:
+    def _read(self, name: str) -> Placing:
+        """The method with its weights in host memory; calling it puts it on the device."""
         match name:
             case "rmvpe":
-                return self._build_rmvpe()
+                return self._read_rmvpe()
             case "fcpe":
-                return self._build_fcpe()
+                return self._read_fcpe()
             case "crepe" | "crepe-tiny":
-                return self._build_crepe(name)
+                return self._read_crepe(name)
             case "harvest" | "dio":
                 from anivoice.stages.pitch.world import WorldPitch
 
-                return WorldPitch(name, median=name == "harvest")
+                return lambda: WorldPitch(name, median=name == "harvest")
             case _:
                 from anivoice.stages.pitch.praat import PraatPitch
 
-                return PraatPitch(realtime=name == REALTIME_PM)
+                return lambda: PraatPitch(realtime=name == REALTIME_PM)
 
-    def _build_rmvpe(self) -> PitchEstimator:
+    def _read_rmvpe(self) -> Placing:
         from anivoice.models.rmvpe import build_rmvpe
         from anivoice.stages.pitch.networks import SaliencePitch
 
         file = self._rmvpe_file()
         assert file is not None
-        network = build_rmvpe(_load_state(file)).to(self.device)
-        network.set_network_dtype(self.dtype)
-        return SaliencePitch(network)
+        network = build_rmvpe(_load_state(file))
 
-    def _build_fcpe(self) -> PitchEstimator:
+        def place() -> PitchEstimator:
+            network.to(self.device).set_network_dtype(self.dtype)
+            return SaliencePitch(network)
+
+        return place
+
+    def _read_fcpe(self) -> Placing:
         from anivoice.models.fcpe import build_fcpe
         from anivoice.stages.pitch.networks import SaliencePitch
 
         content = load_torch_file(_bundled_file("fcpe"))
         model = content.get("model")
         state = float_state(model if isinstance(model, dict) else {}, _bundled_file("fcpe"))
-        return SaliencePitch(build_fcpe(state).to(self.device))
+        network = build_fcpe(state)
+        return lambda: SaliencePitch(network.to(self.device))
 
-    def _build_crepe(self, name: str) -> PitchEstimator:
+    def _read_crepe(self, name: str) -> Placing:
         from anivoice.models.crepe import build_crepe
         from anivoice.stages.pitch.crepe import CrepePitch
 
-        return CrepePitch(build_crepe(_load_state(_bundled_file(name))).to(self.device))
+        network = build_crepe(_load_state(_bundled_file(name)))
+        return lambda: CrepePitch(network.to(self.device))
 
 
 def _mixed(contours: list[Tensor], weight: float, num_frames: int) -> Tensor:

@@ -1,3 +1,4 @@
+import os
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
@@ -6,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conformance import write_constant_rmvpe
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -185,6 +187,76 @@ def test_networks_are_loaded_once(extractor: PitchExtractor) -> None:
     first = extractor._estimators["fcpe"]
     extractor.estimate(torch.zeros(800), "hybrid[fcpe+dio]")
     assert extractor._estimators["fcpe"] is first
+
+
+@pytest.fixture
+def replaced(bare: PitchExtractor, rmvpe_tiny_path: Path) -> tuple[float, float]:
+    """The pitches that rmvpe.pt heard when it was loaded, and what the file hears that has taken its place."""
+    file = bare.weights_dir / "rmvpe.pt"
+    old_hz = write_constant_rmvpe(rmvpe_tiny_path, file, 100)
+    assert hears(bare) == pytest.approx(old_hz, rel=1e-4)
+    return old_hz, write_constant_rmvpe(rmvpe_tiny_path, file, 150)
+
+
+def hears(extractor: PitchExtractor, method: str = "rmvpe") -> float:
+    return float(extractor.estimate(torch.zeros(1600), method)[5])
+
+
+def test_a_replaced_file_is_used_when_somebody_asks_for_the_method(
+    bare: PitchExtractor, replaced: tuple[float, float]
+) -> None:
+    old_hz, new_hz = replaced
+    drops: list[float] = []
+    bare._before_drop = lambda: drops.append(1)
+    version, network = bare.version("rmvpe"), bare.current("rmvpe")
+    assert hears(bare) == pytest.approx(old_hz, rel=1e-4)
+    for algo in ("pm", "hybrid[rmvpe+pm]", "rmvpe"):
+        bare.require(algo)
+        assert (bare.version("rmvpe") == version) == (algo == "pm")
+    assert hears(bare) == pytest.approx(new_hz, rel=1e-4)
+    assert bare.current("rmvpe") is not network
+    assert len(drops) == 1
+    bare.require("rmvpe")
+    assert hears(bare) == pytest.approx(new_hz, rel=1e-4)
+    assert len(drops) == 1
+
+
+def test_a_replaced_file_that_is_broken_is_told_and_the_old_network_goes_on(
+    bare: PitchExtractor, replaced: tuple[float, float], rmvpe_tiny_path: Path
+) -> None:
+    file = bare.weights_dir / "rmvpe.pt"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:5000])
+    for _ in range(2):
+        with pytest.raises(InvalidModelFile, match=r"rmvpe\.pt"):
+            bare.require("rmvpe")
+    assert hears(bare) == pytest.approx(replaced[0], rel=1e-4)
+    file.write_bytes(whole)
+    bare.require("rmvpe")
+    assert hears(bare) == pytest.approx(replaced[1], rel=1e-4)
+
+
+def test_other_networks_are_watched_as_well(
+    bare: PitchExtractor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    copy = tmp_path / "fcpe.pt"
+    copy.write_bytes(extractor_module._bundled_file("fcpe").read_bytes())
+    monkeypatch.setattr(extractor_module, "_bundled_file", lambda method: copy)
+    hears(bare, "fcpe")
+    network = bare.current("fcpe")
+    bare.require("fcpe")
+    assert bare.current("fcpe") is network
+    os.utime(copy, ns=(1, 1))
+    bare.require("fcpe")
+    assert bare.current("fcpe") is not network
+
+
+def test_what_was_given_is_never_replaced(tmp_path: Path) -> None:
+    given = PitchExtractor(tmp_path, CPU, torch.float32, {"rmvpe": constant(99.0)})
+    hears(given)
+    (tmp_path / "rmvpe.pt").write_bytes(b"something else")
+    given.require("rmvpe")
+    assert hears(given) == 99.0
 
 
 def test_search_follows_a_path_and_restarts() -> None:
