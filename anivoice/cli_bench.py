@@ -60,12 +60,16 @@ def _add_bench_live(benchmarks: Commands) -> None:
         description="Starts the server and its clients, each session in real time over a socket of its own.",
     )
     parser.add_argument("--synthetic", default="v2-48k", help="v1-32k, v1-40k, v1-48k, v2-32k, v2-40k or v2-48k")
-    parser.add_argument("--voices", type=int, default=1, help="voices that the sessions share (1)")
+    parser.add_argument("--model-name", help="a voice in the weights folder, in place of random weights")
+    parser.add_argument("--voices", type=int, default=1, help="voices of random weights that the sessions share (1)")
+    parser.add_argument(
+        "--beside-file", type=float, default=0.0, metavar="SECONDS", help="measure again while such files are converted"
+    )
     parser.add_argument("--find-capacity", action="store_true", help="search the largest number of sessions that fits")
     parser.add_argument("--admit-all", action="store_true", help="let sessions in that would not fit, too")
     parser.add_argument("--pitch-extraction-algo", default="rmvpe", help="pitch method (rmvpe, random weights)")
     add_load_options(parser, num_sessions=1)
-    add_device_options(parser, weights=False)
+    add_device_options(parser)
     add_live_engine_options(parser)
     parser.set_defaults(run=_bench_live)
 
@@ -141,10 +145,17 @@ def _bench_live(arguments: argparse.Namespace) -> int:
     from anivoice.bench.live import run_bench_live
     from anivoice.bench.load import load_options
 
-    voices = [f"voice-{number}" for number in range(arguments.voices)]
+    made = [f"voice-{number}" for number in range(arguments.voices)]
+    voices = [arguments.model_name] if arguments.model_name else made
     options = load_options(arguments, voices, {"pitch_extraction_algo": arguments.pitch_extraction_algo})
     return run_bench_live(
-        settings, arguments.synthetic, options, arguments.find_capacity, arguments.admit_all, arguments.json
+        settings,
+        "" if arguments.model_name else arguments.synthetic,
+        options,
+        arguments.find_capacity,
+        arguments.admit_all,
+        arguments.beside_file,
+        arguments.json,
     )
 
 

@@ -99,11 +99,11 @@ class LoadTest:
 
 @contextmanager
 def load_test(
-    settings: Settings, room: EngineRoom, num_sessions: int, max_load: float | None = None
+    settings: Settings, room: EngineRoom, voice_name: str, num_sessions: int, max_load: float | None = None
 ) -> Iterator[LoadTest]:
-    """A warm server with room for `num_sessions`. `max_load`: of the admission, None: as it is."""
+    """A server, warm with that voice, with room for `num_sessions`. `max_load`: of the admission, None: as it is."""
     settings = settings.model_copy(update={"max_sessions": num_sessions + 8})
-    server = BackgroundServer(settings, ConversionParameters(model_name=room.library.default_name()), room)
+    server = BackgroundServer(settings, ConversionParameters(model_name=voice_name), room)
     probe = Probe(room.engine, server.services, max_load)
     with tempfile.TemporaryDirectory(prefix="anivoice-") as folder, server:
         audio_path = Path(folder) / "speech.npy"

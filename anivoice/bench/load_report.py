@@ -44,6 +44,7 @@ def _print(report: Figures, title: str) -> None:
     for figures, names in ((server, NAMES), (clients, CLIENT_NAMES)):
         for key, name in names.items():
             _add_row(table, name, figures[key])
+    _add_row(table, "server: the same without files", report.get("alone_block_ms"))
     console = Console()
     console.print(table)
     promised = _part(clients, "promised_ms")

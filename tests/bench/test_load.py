@@ -1,9 +1,11 @@
 """The load tests: their bookkeeping, and the whole server around an engine that copies."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+from conformance import OWN_VECTORS
 from prometheus_client import CollectorRegistry, Histogram
 
 from anivoice.bench.live import is_within, search_largest
@@ -38,6 +40,31 @@ def test_overhead_of_a_real_server(tmp_path, monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert "server: block in to block out" in shown
     assert "2 of 2 sessions" in shown
+
+
+def test_streams_beside_a_file(tmp_path, monkeypatch, capsys, h768_hf_dir):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(h768_hf_dir, tmp_path / "weights" / "hubert_base")
+    shutil.copy(OWN_VECTORS / "synth" / "v2_f0_32k.pth", tmp_path / "weights" / "small.pth")
+    options = ["--model-name", "small", "--pitch-extraction-algo", "pm", "--mode", "reliable", "--threads", "1"]
+    measured = ["--beside-file", "4", "--seconds", "1", "--json", "out.json"]
+    assert main(["bench", "live", *options, *measured]) == 0
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["clients"]["connected"] == 1
+    assert report["alone_block_ms"]["p99"] > 0
+    assert report["server"]["server_block_ms"]["p99"] > 0
+    assert report["server"]["stages_ms"]["decoder"]["p50"] > 0
+    assert "the same without files" in capsys.readouterr().out
+
+
+def test_a_file_that_is_refused_is_told(tmp_path, monkeypatch, capsys, h768_hf_dir):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(h768_hf_dir, tmp_path / "weights" / "hubert_base")
+    shutil.copy(OWN_VECTORS / "synth" / "v2_f0_32k.pth", tmp_path / "weights" / "small.pth")
+    monkeypatch.setenv("ANIVOICE_MAX_AUDIO_SECONDS", "2")
+    options = ["--model-name", "small", "--pitch-extraction-algo", "pm", "--mode", "reliable", "--threads", "1"]
+    assert main(["bench", "live", *options, "--beside-file", "4", "--seconds", "1"]) != 0
+    assert "the file was not converted: POST /convert: 413" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
