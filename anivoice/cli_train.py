@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from anivoice.cli_options import Commands
+from anivoice.cli_train_voice import add_train_voice
 
 
 def add_train(commands: Commands) -> None:
@@ -11,6 +12,7 @@ def add_train(commands: Commands) -> None:
     parser = commands.add_parser("train", help="make a voice or a content encoder")
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     _add_content(kinds)
+    add_train_voice(kinds)
 
 
 def _add_content(kinds: Commands) -> None:

@@ -1,0 +1,56 @@
+"""`anivoice train voice` from recordings to a voice that converts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from anivoice.cli import main
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    t = np.arange(22 * 32000) / 32000
+    wave = sum(np.sin(2 * np.pi * 140 * h * t) / h for h in range(1, 30)) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * t))
+    soundfile.write(folder / "take.wav", 0.1 * wave, 32000)
+    return folder
+
+
+def test_from_recordings_to_a_conversion(
+    recordings: Path, h768_hf_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, work = tmp_path / "weights", tmp_path / "work"
+    weights.mkdir()
+    (weights / "my-encoder").symlink_to(h768_hf_dir)
+    order = ["train", "voice", str(recordings), "buzz", "--weights-dir", str(weights), "--work", str(work)]
+    order += ["--encoder", str(weights / "my-encoder"), "--pitch-extraction-algo", "pm", "--steps", "2"]
+    order += ["--batch-size", "1", "--device", "cpu", "--index-vectors", "50"]
+    assert main(order) == 0
+    assert sorted(path.name for path in weights.iterdir()) == ["buzz.index", "buzz.pth", "my-encoder"]
+    assert torch.load(weights / "buzz.pth", weights_only=True)["embedder_model"] == "my-encoder"
+    assert "only 2" in capsys.readouterr().out
+    out = tmp_path / "out.wav"
+    clip = tmp_path / "clip.wav"
+    soundfile.write(clip, soundfile.read(recordings / "take.wav")[0][:16000], 32000)
+    convert = ["convert", str(clip), str(out), "--weights-dir", str(weights), "--pitch-extraction-algo", "pm"]
+    assert main([*convert, "--device", "cpu", "--index-rate", "0.5", "--quiet"]) == 0
+    assert soundfile.info(out).frames == 16000
+    # Going on from that voice takes its encoder without being told.
+    again = ["train", "voice", str(recordings), "second", "--base", "buzz", "--weights-dir", str(weights)]
+    again += ["--work", str(tmp_path / "work2"), "--pitch-extraction-algo", "pm", "--steps", "1", "--batch-size", "1"]
+    assert main([*again, "--device", "cpu"]) == 0
+    assert torch.load(weights / "second.pth", weights_only=True)["embedder_model"] == "my-encoder"
+
+
+def test_wrong_usage_is_told(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["train", "voice", str(recordings), "x", "--weights-dir", str(tmp_path), "--device", "cpu"]
+    assert main([*common, "--size", "huge"]) == 2
+    assert "--size 'huge' is none of small" in capsys.readouterr().err
+    assert main([*common, "--encoder", str(tmp_path / "none")]) == 2
+    assert "--encoder: there is no file" in capsys.readouterr().err
+    assert main(common) == 1
+    assert "content encoder is missing" in capsys.readouterr().err
