@@ -44,9 +44,9 @@ MIN_LOG_PROBABILITY = -8.0
 class SmallEncoderConfig:
     """Sizes. `right_frames` says how many frames each layer's convolution looks ahead."""
 
-    width: int = 256
+    width: int = 192
     num_heads: int = 4
-    ff_width: int = 768
+    ff_width: int = 576
     conv_kernel: int = 5
     attention_frames: int = 11
     right_frames: tuple[int, ...] = (1, 1, 0, 0, 0)

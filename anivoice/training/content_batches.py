@@ -39,7 +39,7 @@ class Batch(NamedTuple):
 
 
 class Clips:
-    """All clips of a cache that are trained on, drawn at random by person."""
+    """The clips of `persons` in a cache, drawn at random by person."""
 
     def __init__(self, shards: Iterable[Shard], reference_mel: NDArray[np.float16], persons: Sequence[str]) -> None:
         self.reference_mel = reference_mel
@@ -47,7 +47,8 @@ class Clips:
         copies: dict[str, list[tuple[Shard, Copy]]] = defaultdict(list)
         for shard in shards:
             for copy in shard.copies:
-                copies[copy.clip].append((shard, copy))
+                if copy.person in self.person_index:
+                    copies[copy.clip].append((shard, copy))
         self.clips = list(copies.values())
         people = [clip[0][1].person for clip in self.clips]
         count = {person: people.count(person) for person in set(people)}

@@ -43,7 +43,7 @@ COPIES: tuple[tuple[Speakers | None, bool], ...] = (
     (vocoder_speaker, True),
 )
 """Of each clip: the plain one, and changed speakers in changed rooms."""
-VOCODER_SHARE = 0.5
+VOCODER_SHARE = 0.35
 """Of the clips have the vocoder's copy, which takes longest to make."""
 
 

@@ -79,12 +79,19 @@ def _classifier(width: int, num_classes: int) -> nn.Sequential:
 
 
 def content_losses(
-    encoder: SmallEncoder, heads: TrainingHeads, batch: Batch, weights: LossWeights, speaker_strength: float
+    encoder: SmallEncoder,
+    heads: TrainingHeads,
+    batch: Batch,
+    weights: LossWeights,
+    speaker_strength: float,
+    generator: torch.Generator,
 ) -> Losses:
-    """Losses of one batch; `speaker_strength` 0..1 is how hard the encoder works against the speaker heads."""
+    """Losses of one batch; `speaker_strength` 0..1 is how hard the encoder works against the speaker heads.
+
+    `generator`, on the device of the batch, makes the noise."""
     encoded = encoder.encode_mel(batch.mel)
     phones = _phone_loss(encoded.logits, batch.phone)
-    sound = _sound_loss(heads, encoded, batch)
+    sound = _sound_loss(heads, encoded, batch, generator)
     sameness = _sameness_loss(encoded, batch.match)
     is_speech = (batch.phone != INDEX_OF_PHONE[SILENCE]).float()
     speaker, speaker_accuracy = _speaker_loss(heads, encoded.bottleneck, batch.person, is_speech, speaker_strength)
@@ -106,8 +113,10 @@ def _phone_loss(logits: Tensor, phone: Tensor) -> Tensor:
     )
 
 
-def _sound_loss(heads: TrainingHeads, encoded: Encoded, batch: Batch) -> Tensor:
-    noisy = encoded.bottleneck + BOTTLENECK_NOISE * torch.randn_like(encoded.bottleneck)
+def _sound_loss(heads: TrainingHeads, encoded: Encoded, batch: Batch, generator: torch.Generator) -> Tensor:
+    """Noise on the bottleneck, so that what must be told is told clearly and nothing else finely."""
+    noise = torch.randn(encoded.bottleneck.shape, generator=generator, device=generator.device)
+    noisy = encoded.bottleneck + BOTTLENECK_NOISE * noise
     foretold = heads.sound(torch.cat([noisy, encoded.logits.softmax(2)], dim=2)).float()
     error = (foretold - (batch.target + 6.0) / MEL_SPREAD).abs().mean(2)
     loss: Tensor = (error * batch.has_target).sum() / batch.has_target.sum().clamp(min=1)

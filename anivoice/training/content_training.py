@@ -24,7 +24,7 @@ from anivoice.errors import InvalidParameter
 from anivoice.models.checkpoints.small_encoder_file import save_small_encoder
 from anivoice.models.small_encoder import SmallEncoder, SmallEncoderConfig
 from anivoice.training.content_batches import Batch, Clips
-from anivoice.training.content_cache import Reference, Shard, load_shard, make_cache
+from anivoice.training.content_cache import Reference, load_shard, make_cache
 from anivoice.training.content_losses import LossWeights, TrainingHeads, content_losses
 from anivoice.training.content_report import report
 from anivoice.training.manifest import Clip, read_manifest
@@ -93,8 +93,9 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * rate_factor(self.step, self.settings.num_steps)
         strength = min(self.step / SPEAKER_RAMP_STEPS, 1.0)
+        noise = torch.Generator(self.device).manual_seed(int(generator.integers(2**62)))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
-            losses = content_losses(self.encoder, self.heads, batch, self.settings.weights, strength)
+            losses = content_losses(self.encoder, self.heads, batch, self.settings.weights, strength, noise)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.encoder.parameters(), MAX_GRADIENT_NORM)
@@ -167,6 +168,8 @@ def train_content(settings: ContentTraining, device: torch.device, say: Callable
             encoder.running_mean.prior.copy_(_mean_speech(run.clips))
     tests = test_sets(clips)
     while run.step < settings.num_steps:
+        if not settings.prepares:
+            run.clips = _prepare(settings, clips)
         _train_and_tell(run, tests, say)
     return settings.out / "encoder.safetensors"
 
@@ -182,6 +185,7 @@ def check_corpus(clips: Sequence[Clip]) -> None:
 
 
 def _prepare(settings: ContentTraining, clips: Sequence[Clip]) -> Clips:
+    """What is trained on, made if it is not there yet."""
     cache = settings.out / "cache"
     cache.mkdir(exist_ok=True)
     trained = [clip for clip in clips if clip.split in TRAINED_SPLITS]
@@ -189,8 +193,8 @@ def _prepare(settings: ContentTraining, clips: Sequence[Clip]) -> Clips:
     voice = settings.reference_voice or Counter(clip.voice for clip in spoken).most_common(1)[0][0]
     reference = Reference([clip for clip in spoken if clip.voice == voice], cache)
     missing = trained if settings.prepares else []
-    shards: list[Shard] = [load_shard(path) for path in make_cache(missing, reference, cache, settings.seed)]
-    persons = sorted({copy.person for shard in shards for copy in shard.copies})
+    shards = [load_shard(path) for path in make_cache(missing, reference, cache, settings.seed)]
+    persons = sorted({clip.person for clip in trained})
     return Clips(shards, np.load(cache / "reference.npy", mmap_mode="r"), persons)
 
 

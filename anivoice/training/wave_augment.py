@@ -40,7 +40,10 @@ def tape_speed(samples: Samples, generator: Generator) -> Speaker:
 
 
 def praat_speaker(samples: Samples, generator: Generator) -> Speaker:
-    """Formants, mean pitch, intonation and duration changed each by itself (Praat's "Change gender", by PSOLA)."""
+    """Formants, mean pitch, intonation and duration changed each by itself (Praat's "Change gender", by PSOLA).
+
+    Praat refuses what it finds too little voice in: that is played at another speed.
+    """
     import parselmouth
     from parselmouth.praat import call
 
@@ -48,9 +51,11 @@ def praat_speaker(samples: Samples, generator: Generator) -> Speaker:
     pitch_hz = float(np.exp(generator.uniform(*np.log(PITCHES_HZ))))
     speed = generator.uniform(0.85, 1.2)
     sound = parselmouth.Sound(samples, RATE_HZ)
-    changed = call(
-        sound, "Change gender", PITCH_FLOOR_HZ, PITCH_CEILING_HZ, formants, pitch_hz, spread, float(1 / speed)
-    )
+    settings = (PITCH_FLOOR_HZ, PITCH_CEILING_HZ, formants, pitch_hz, spread, float(1 / speed))
+    try:
+        changed = call(sound, "Change gender", *settings)
+    except parselmouth.PraatError:
+        return tape_speed(samples, generator)
     return Speaker(np.asarray(changed.values[0], dtype=np.float64), speed)
 
 
