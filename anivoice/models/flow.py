@@ -63,6 +63,10 @@ class Coupling(nn.Module):
         shift = masked(self.post(hidden), mask)
         return torch.cat([z0, masked(z1 - shift, mask)], dim=1)
 
+    def shifts_nothing(self) -> bool:
+        """Whether the last layer has no weights but zeros, as in small voices, whose flow is never trained."""
+        return not any(bool(parameter.any()) for parameter in self.post.parameters())
+
 
 class Flip(nn.Module):
     """Reverses the channel axis; its own inverse. It has no weights but takes an index in the checkpoint's names."""
@@ -72,10 +76,14 @@ class Flip(nn.Module):
 
 
 class Flow(nn.Module):
-    """Coupling, flip, coupling, flip, ... in forward order."""
+    """Coupling, flip, coupling, flip, ... in forward order.
+
+    `is_identity` says that no coupling shifts anything (see `shifts_nothing`): then nothing is computed.
+    """
 
     def __init__(self, channels: int, hidden_channels: int, gin_channels: int) -> None:
         super().__init__()
+        self.is_identity = False
         self.flows = nn.ModuleList()
         for _ in range(NUM_COUPLINGS):
             self.flows.append(Coupling(channels, hidden_channels, gin_channels))
@@ -83,6 +91,8 @@ class Flow(nn.Module):
 
     def reverse_steps(self, z: Tensor, mask: Tensor | None, g: Tensor) -> Steps[Tensor]:
         """Prior sample `[B, C, T]` -> decoder latent `[B, C, T]`; `g` is the speaker embedding `[B, G, 1]`."""
+        if self.is_identity:
+            return z
         for layer in reversed(self.flows):
             if isinstance(layer, Coupling):
                 z = yield from layer.reverse_steps(z, mask, g)
@@ -90,3 +100,7 @@ class Flow(nn.Module):
                 assert isinstance(layer, Flip)
                 z = layer.reverse(z)
         return z
+
+    def shifts_nothing(self) -> bool:
+        """Whether it is the identity: no coupling shifts anything, and the flips cancel each other."""
+        return all(layer.shifts_nothing() for layer in self.flows if isinstance(layer, Coupling))
