@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any, Protocol
 
 from anivoice.engine.admission import Admission
-from anivoice.engine.batch import Batch, Job, LiveRequest, LiveResult, Promise, Request, Stage, WarmLiveRequest, Work
+from anivoice.engine.batch import Batch, Job, LiveRequest, LiveResult, Request, Stage, WarmLiveRequest, Work
 from anivoice.engine.keep_warm import KeepWarm, KeepWarmPolicy
 from anivoice.engine.scheduler import Scheduler
 from anivoice.errors import AnivoiceError, Cancelled, Unavailable
@@ -98,19 +98,26 @@ class Engine:
     def submit(self, request: Request, job: Job, deadline_s: float | None = None) -> "Future[Any]":
         """Queue a request. The future gives the result, or raises what went wrong. Raises Unavailable when full."""
         future: Future[Any] = Future()
-        self.submit_to(future, request, job, deadline_s)
+        refused = self.submit_all([Work(request, job, future, deadline_s)])
+        if refused is not None:
+            raise refused
         return future
 
-    def submit_to(self, promise: Promise, request: Request, job: Job, deadline_s: float | None = None) -> None:
-        """As `submit`, for those who bring where the result goes."""
-        work = Work(request, job, promise, deadline_s)
+    def submit_all(self, works: Sequence[Work]) -> Unavailable | None:
+        """Queue works with one wake-up. What there is no room for fails, as the result says."""
+        refused: Unavailable | None = None
         with self._changed:
+            room = self._max_queued - len(self._scheduler)
             if self._stopping:
-                raise Unavailable("the server is shutting down; try again later")
-            if len(self._scheduler) >= self._max_queued:
-                raise Unavailable("the engine's queue is full; try again later", retry_after_s=5)
-            self._scheduler.add(work)
+                room, refused = 0, Unavailable("the server is shutting down; try again later")
+            elif len(works) > room:
+                refused = Unavailable("the engine's queue is full; try again later", retry_after_s=5)
+            for work in works[:room]:
+                self._scheduler.add(work)
             self._changed.notify()
+        for work in works[room:]:
+            _fail(work, refused or Unavailable("the engine's queue is full; try again later"))
+        return refused
 
     def _run(self) -> None:
         self._runner.open()

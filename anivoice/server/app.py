@@ -18,6 +18,7 @@ from anivoice.parameters import ConversionParameters
 from anivoice.server import middleware
 from anivoice.server.auth import warn_if_open
 from anivoice.server.conversions import Conversions
+from anivoice.server.handover import Handover
 from anivoice.server.live_source import Sources
 from anivoice.server.openapi import openapi_document
 from anivoice.server.origins import origin_policy
@@ -72,6 +73,7 @@ def build_services(
         conversions=Conversions(settings.max_concurrent_conversions, settings.max_waiting_conversions, clock),
         sessions=Sessions(settings.max_sessions, settings.session_ttl_seconds, clock, settings.session_grace_seconds),
         sources=Sources(room, workers),
+        handover=Handover(room.engine),
         metrics=Metrics(),
         warm_up=WarmUp(room, defaults, workers, clock),
         origins=origin_policy(settings),

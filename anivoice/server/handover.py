@@ -1,11 +1,16 @@
-"""Results on their way from the engine thread to the event loop: one wake-up for all that have come."""
+"""Live blocks on their way to the engine thread, and their results on the way back: few wake-ups for many."""
 
 import asyncio
 from collections import deque
 
+from anivoice.engine.batch import Job, LiveRequest, Work
+from anivoice.engine.engine import Engine
+
+GATHER_S = 0.002
+
 
 class Reply:
-    """Where the engine puts the result of one live block. Made by `Handover.expect`."""
+    """Where the engine puts the result of one live block. Made by `Handover.submit`."""
 
     def __init__(self, handover: "Handover") -> None:
         self._handover = handover
@@ -62,18 +67,33 @@ class Reply:
 
 
 class Handover:
-    """Belongs to one event loop; `send` is called on the engine thread."""
+    """Belongs to one event loop; `send` is called on the engine thread.
 
-    def __init__(self) -> None:
+    Waking a thread costs more than many a block. So where blocks come thick and fast, what comes within `GATHER_S` goes
+    to the engine together.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._asked: list[Work] = []
+        self._asked_s = 0.0
         self._sent: deque[Reply] = deque()
         self._is_called = False
 
-    def expect(self) -> Reply:
-        """A place for a result that the running event loop is to hear of."""
+    def submit(self, request: LiveRequest, job: Job, deadline_s: float) -> Reply:
+        """As the engine's. What it refuses fails."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-        return Reply(self)
+        reply = Reply(self)
+        self._asked.append(Work(request, job, reply, deadline_s))
+        if len(self._asked) == 1:
+            wait_s = self._asked_s + GATHER_S - self._loop.time()
+            if wait_s > 0:
+                self._loop.call_later(wait_s, self._ask)
+            else:
+                self._ask()
+        return reply
 
     def send(self, reply: Reply) -> None:
         """To the event loop, with all others that it has not taken yet."""
@@ -81,6 +101,12 @@ class Handover:
         if not self._is_called and self._loop is not None:
             self._is_called = True
             self._loop.call_soon_threadsafe(self._take)
+
+    def _ask(self) -> None:
+        asked, self._asked = self._asked, []
+        if self._loop is not None:
+            self._asked_s = self._loop.time()
+        self._engine.submit_all(asked)
 
     def _take(self) -> None:
         self._is_called = False  # first: what is sent from here on calls again

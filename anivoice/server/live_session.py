@@ -182,8 +182,7 @@ class LiveSession:
         try:
             if reply is None or await self._wait(reply, due):
                 self._abandoned = None
-                reply = self._services.handover.expect()
-                self._services.room.engine.submit_to(reply, request, job, due.deadline_s)
+                reply = self._services.handover.submit(request, job, due.deadline_s)
                 if await self._wait(reply, due):
                     return self._succeeded(reply.result(), self._clock() - started_s)
         except asyncio.CancelledError:

@@ -1,7 +1,7 @@
 """What the request handlers work with: made once in `app.build_app`, found at `request.app[SERVICES]`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -34,7 +34,7 @@ class Services:
     warm_up: WarmUp
     origins: OriginPolicy
     pages: Mapping[str, bytes]
-    handover: Handover = field(default_factory=Handover)
+    handover: Handover
 
 
 SERVICES = web.AppKey("SERVICES", Services)

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -29,15 +29,16 @@ from anivoice.engine.batch import (
     LiveRequest,
     LiveResult,
     PitchRequest,
-    Promise,
     Request,
     SegmentRequest,
     WarmLiveRequest,
     WarmRequest,
+    Work,
 )
 from anivoice.engine.engine import Engine
 from anivoice.engine.room import EngineRoom
 from anivoice.engine.runner import TorchRunner
+from anivoice.errors import Unavailable
 from anivoice.parameters import ConversionParameters
 from anivoice.server.app import build_app
 from anivoice.stages.pitch.extractor import PitchExtractor
@@ -156,10 +157,11 @@ class RecordingEngine(Engine):
         super().__init__(runner, clock=lambda: float(next(ticks)), admission=Admission(max_load=1e9))
         self.jobs: list[Job] = []
 
-    def submit_to(self, promise: Promise, request: Request, job: Job, deadline_s: float | None = None) -> None:
-        if not isinstance(request, WarmRequest | WarmLiveRequest) and job not in self.jobs:
-            self.jobs.append(job)
-        super().submit_to(promise, request, job, deadline_s)
+    def submit_all(self, works: Sequence[Work]) -> Unavailable | None:
+        for work in works:
+            if not isinstance(work.request, WarmRequest | WarmLiveRequest) and work.job not in self.jobs:
+                self.jobs.append(work.job)
+        return super().submit_all(works)
 
 
 class FakeClock:
