@@ -1,11 +1,13 @@
 """Every counter and histogram, and the reading of what other parts hold. One registry for each server, no globals."""
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -63,25 +65,15 @@ class Metrics:
             buckets=REAL_TIME_FACTORS,
             registry=self.registry,
         )
-        self.live_blocks = Counter(
-            "anivoice_live_blocks",
-            "Blocks of live streams, by what became of them.",
-            ("outcome",),
-            registry=self.registry,
+        self.live_blocks: dict[BlockOutcome, int] = dict.fromkeys(get_args(BlockOutcome), 0)
+        self.block_compute_seconds = LiveTimes(
+            "anivoice_block_compute_seconds", "Time of a live block in the engine, its queue included."
         )
-        self._blocks_by_outcome = {name: self.live_blocks.labels(name) for name in get_args(BlockOutcome)}
-        self.block_compute_seconds = Histogram(
-            "anivoice_block_compute_seconds",
-            "Time of a live block in the engine, its queue included.",
-            buckets=BLOCK_SECONDS,
-            registry=self.registry,
-        )
-        self.block_delay_seconds = Histogram(
+        self.block_delay_seconds = LiveTimes(
             "anivoice_block_delay_seconds",
             "Time from the arrival of a live block's last byte to the sending of its result.",
-            buckets=BLOCK_SECONDS,
-            registry=self.registry,
         )
+        self.registry.register(_LiveBlocks(self))
         self.loop_lag_seconds = Histogram(
             "anivoice_event_loop_lag_seconds",
             "How much later than asked for the event loop wakes.",
@@ -107,7 +99,7 @@ class Metrics:
 
     def count_block(self, outcome: BlockOutcome) -> None:
         """What became of a block of a stream."""
-        self._blocks_by_outcome[outcome].inc()
+        self.live_blocks[outcome] += 1
 
     def count_block_time(self, seconds: float, is_live: bool) -> None:
         """A block of a stream was computed; those of reliable streams say nothing about how long live ones take."""
@@ -127,6 +119,46 @@ class Metrics:
     def text(self) -> bytes:
         """Everything in Prometheus' text format. Takes a few milliseconds: not for the event loop."""
         return generate_latest(self.registry)
+
+
+class LiveTimes:
+    """A histogram of times in seconds that costs next to nothing: live blocks come by the thousand in a second.
+
+    One thread observes; what another reads meanwhile may lack the last block.
+    """
+
+    def __init__(self, name: str, text: str) -> None:
+        self._name, self._text = name, text
+        self._counts = [0] * (len(BLOCK_SECONDS) + 1)
+        self._sum_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self._counts[bisect_left(BLOCK_SECONDS, seconds)] += 1
+        self._sum_s += seconds
+
+    def family(self) -> HistogramMetricFamily:
+        """As Prometheus has it: each bucket counts all that is not longer than its bound."""
+        bounds = [*map(str, BLOCK_SECONDS), "+Inf"]
+        return HistogramMetricFamily(
+            self._name, self._text, list(zip(bounds, accumulate(self._counts), strict=True)), self._sum_s
+        )
+
+
+class _LiveBlocks(Collector):
+    """What became of live blocks, and how long they took."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        blocks = CounterMetricFamily(
+            "anivoice_live_blocks", "Blocks of live streams, by what became of them.", labels=("outcome",)
+        )
+        for outcome, number in self._metrics.live_blocks.items():
+            blocks.add_metric((outcome,), number)
+        yield blocks
+        yield self._metrics.block_compute_seconds.family()
+        yield self._metrics.block_delay_seconds.family()
 
 
 class _Readings(Collector):

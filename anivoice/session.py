@@ -266,8 +266,9 @@ class LiveStream:
         """Lets the contour begin at frame `start`; frames that were never estimated are unvoiced."""
         shift = start - self._f0_start
         if shift > 0:
-            kept = self._f0_hz[shift:]
-            self._f0_hz = np.concatenate([kept, np.zeros(len(self._f0_hz) - len(kept), np.float32)])
+            num_kept = max(len(self._f0_hz) - shift, 0)
+            self._f0_hz[:num_kept] = self._f0_hz[shift:]
+            self._f0_hz[num_kept:] = 0
             self._f0_start = start
 
     def _keep(self, step: Step, result: LiveResult) -> None:

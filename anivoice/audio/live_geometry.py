@@ -13,6 +13,7 @@ leaves at step `k` began `delay` before `end(k)`.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple, get_args
 
 from anivoice.errors import InvalidParameter
@@ -45,18 +46,18 @@ class LiveGeometry:
         """Input samples at 16 kHz of a block."""
         return self.block_frames * FRAME_SAMPLES
 
-    @property
+    @cached_property
     def decode_frames(self) -> int:
         """Frames that a step decodes."""
         return self.crossfade_frames + self.search_frames + self.block_frames
 
-    @property
+    @cached_property
     def window_frames(self) -> int:
         """Frames that a step sees; even, and so is the frame it starts at."""
         frames = self.context_frames + self.decode_frames + self.lookahead_frames
         return frames + frames % 2
 
-    @property
+    @cached_property
     def first_decoded_frame(self) -> int:
         """Within the window."""
         return self.window_frames - self.lookahead_frames - self.decode_frames

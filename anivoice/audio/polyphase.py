@@ -11,6 +11,7 @@ together with: the split of the input cannot change a bit.
 """
 
 import math
+from bisect import bisect_right
 from functools import lru_cache
 
 import numpy as np
@@ -44,10 +45,11 @@ class PhaseTable:
         self.num_units = self.period_out // self.unit_samples
         phase = np.arange(self.period_out)
         whole = phase * self.period_in // self.period_out
-        self.offsets = whole[:: self.unit_samples]
+        offsets = whole[:: self.unit_samples]
+        self.offsets: list[int] = offsets.tolist()
         """`[G]` where in the period each unit's stretch begins."""
 
-        shift = whole - np.repeat(self.offsets, self.unit_samples)
+        shift = whole - np.repeat(offsets, self.unit_samples)
         self.width = 2 * self.half + int(shift.max())
         distance = (
             np.arange(self.width) - (shift + self.half - 1 + phase * self.period_in / self.period_out - whole)[:, None]
@@ -56,7 +58,7 @@ class PhaseTable:
         self.rows = rows.reshape(self.num_units, self.unit_samples, self.width)
         """`[G, P, W]`"""
 
-        last_missing_s = (self.offsets + self.width - self.half) / rate_in_hz
+        last_missing_s = (offsets + self.width - self.half) / rate_in_hz
         self.delay_ms = 1000 * float(
             np.max(last_missing_s - np.arange(self.num_units) * self.unit_samples / rate_out_hz)
         )
@@ -114,7 +116,7 @@ class PolyphaseResampler:
     def _unit_start(self, unit: int) -> int:
         """Where the unit's stretch begins, counted from the first sample held at the start."""
         period, within = divmod(unit, self._table.num_units)
-        return period * self._table.period_in + int(self._table.offsets[within])
+        return period * self._table.period_in + self._table.offsets[within]
 
     def _stop_unit(self) -> int:
         """The first unit whose stretch is not whole yet."""
@@ -122,13 +124,13 @@ class PolyphaseResampler:
         if room < 0:
             return 0
         period, within = divmod(room, self._table.period_in)
-        return period * self._table.num_units + int(np.searchsorted(self._table.offsets, within, side="right"))
+        return period * self._table.num_units + bisect_right(self._table.offsets, within)
 
     def _units(self, first: int, stop: int) -> Samples:
         """The outputs of these units."""
         table = self._table
         num_windows = len(self._held) - table.width + 1
-        windows = np.lib.stride_tricks.as_strided(self._held, (num_windows, table.width), 2 * self._held.strides)
+        windows: Samples = np.ndarray((num_windows, table.width), np.float32, self._held, 0, 2 * self._held.strides)
         made = np.empty((stop - first, table.unit_samples), np.float32)
         for unit in range(first, min(first + table.num_units, stop)):
             num = (stop - unit - 1) // table.num_units + 1

@@ -3,17 +3,15 @@
 import asyncio
 import time
 from collections import defaultdict
-from typing import get_args
 
 import numpy as np
 import psutil
 import torch
-from prometheus_client import Histogram
 
 from anivoice.client.pacing import percentiles
 from anivoice.engine.admission import Admission
 from anivoice.engine.engine import Engine
-from anivoice.metrics import BlockOutcome, Metrics
+from anivoice.metrics import LiveTimes, Metrics
 from anivoice.server.services import Services
 
 LAG_SECONDS = 0.01
@@ -45,17 +43,17 @@ class StageTimes(defaultdict[str, float]):
         return dict(sorted(times.items(), key=lambda item: -item[1]["p50"]))
 
 
-class RecordingHistogram:
-    """In place of one of the server's histograms: also keeps the values themselves."""
+class RecordingTimes(LiveTimes):
+    """Also keeps the values themselves."""
 
-    def __init__(self, histogram: Histogram) -> None:
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(name, text)
         self.values: list[float] = []
-        self._histogram = histogram
 
-    def observe(self, value: float) -> None:
-        self._histogram.observe(value)
+    def observe(self, seconds: float) -> None:
+        super().observe(seconds)
         if len(self.values) < MAX_KEPT:
-            self.values.append(value)
+            self.values.append(seconds)
 
 
 class RecordingAdmission(Admission):
@@ -80,11 +78,11 @@ class Probe:
         self.stages = StageTimes()
         self.admission = RecordingAdmission(engine.admission.max_load if max_load is None else max_load)
         engine.stage_s, engine.admission = self.stages, self.admission
-        self.block_s = _record(self._metrics, "block_delay_seconds")
-        self.engine_s = _record(self._metrics, "block_compute_seconds")
+        self.block_s = self._metrics.block_delay_seconds = RecordingTimes("block_delay", "recorded")
+        self.engine_s = self._metrics.block_compute_seconds = RecordingTimes("block_compute", "recorded")
         self.lags_s: list[float] = []
         self.peak_memory_mb = 0.0
-        self._counts_before: dict[str, float] = {}
+        self._counts_before: dict[str, int] = {}
         self._batches_before: dict[int, int] = {}
         self._cpu_before_s, self._wall_before_s = 0.0, 0.0
 
@@ -115,7 +113,7 @@ class Probe:
         queue. `batch_ms`: the computing of a batch.
         """
         cpu_s, wall_s = time.process_time() - self._cpu_before_s, time.perf_counter() - self._wall_before_s
-        counts = {name: round(n - self._counts_before.get(name, 0)) for name, n in self._counts().items()}
+        counts = {name: n - self._counts_before.get(name, 0) for name, n in self._counts().items()}
         return {
             "stages_ms": self.stages.figures(),
             "batch_ms": _percentiles_ms(self.admission.batches_s),
@@ -130,9 +128,8 @@ class Probe:
             "device_memory_mb": device_memory_mb(),
         }
 
-    def _counts(self) -> dict[str, float]:
-        read = self._metrics.registry.get_sample_value
-        return {name: read("anivoice_live_blocks_total", {"outcome": name}) or 0.0 for name in get_args(BlockOutcome)}
+    def _counts(self) -> dict[str, int]:
+        return dict(self._metrics.live_blocks.items())
 
     def _mean_batch(self) -> float:
         before = self._batches_before
@@ -143,12 +140,6 @@ class Probe:
 def device_memory_mb() -> float | None:
     """Most that was allocated on the accelerator; None without one."""
     return torch.accelerator.max_memory_allocated() / 2**20 if torch.accelerator.is_available() else None
-
-
-def _record(metrics: Metrics, name: str) -> RecordingHistogram:
-    recorder = RecordingHistogram(getattr(metrics, name))
-    setattr(metrics, name, recorder)
-    return recorder
 
 
 def _percentiles_ms(seconds: list[float]) -> dict[str, float]:

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from anivoice.audio.overlap_add import OverlapAdd
+from anivoice.audio.overlap_add import AGREEMENT, OverlapAdd
 
 BLOCK, CROSSFADE, SEARCH = 600, 300, 240
 Samples = NDArray[np.float32]
@@ -33,8 +33,24 @@ def test_the_search_finds_what_a_plain_one_finds(pull: float, seed: int, mismatc
         signal[BLOCK + shift : BLOCK + shift + 1140] if shift >= 0 else np.roll(signal, -shift)[BLOCK : BLOCK + 1140]
     )
     window = (second + mismatch * random.normal(0, 0.1, 1140)).astype(np.float32)
-    wanted = plain_offset(seams, window)
-    assert seams.best_offset(window) == wanted
+    here = window[SEARCH // 2 :][:CROSSFADE].astype(np.float64)
+    agree = here @ seams.tail / np.linalg.norm(here) / np.linalg.norm(seams.tail)
+    assume(pull == 0 or agree < AGREEMENT - 1e-4)
+    assert seams.best_offset(window) == plain_offset(seams, window)
+
+
+def test_windows_that_agree_where_they_stand_stay_there() -> None:
+    """A period of 40 samples: every other offset that fits as well is left alone, after a splice, too."""
+    signal = np.sin(np.arange(9000) * 2 * np.pi / 40).astype(np.float32)
+    seams = OverlapAdd(BLOCK, CROSSFADE, SEARCH, SEARCH // 2, 0.05)
+    seams.feed(signal[:1140])
+    _, spliced = seams.feed(signal[BLOCK + 7 : BLOCK + 7 + 1140])
+    assert spliced == SEARCH // 2 - 7
+    offsets = [seams.feed(signal[at + 7 : at + 7 + 1140])[1] for at in range(2 * BLOCK, 6000, BLOCK)]
+    assert set(offsets) == {spliced}
+    seams.feed(np.zeros(1140, np.float32))
+    seams.feed(np.zeros(1140, np.float32))
+    assert seams.feed(signal[:1140])[1] == SEARCH // 2
 
 
 def test_windows_of_one_signal_join_without_a_trace() -> None:

@@ -6,11 +6,10 @@ import shutil
 import numpy as np
 import pytest
 from conformance import OWN_VECTORS
-from prometheus_client import CollectorRegistry, Histogram
 
 from anivoice.bench.live import is_within, search_largest
 from anivoice.bench.overhead import VOICE_NAME, copied, copy_room
-from anivoice.bench.probe import RecordingAdmission, RecordingHistogram, StageTimes
+from anivoice.bench.probe import RecordingAdmission, RecordingTimes, StageTimes
 from anivoice.cli import main
 from anivoice.engine.batch import LiveRequest
 from anivoice.errors import NotFound
@@ -131,11 +130,12 @@ def test_stage_times_are_kept_by_batch():
 
 
 def test_recorders_pass_on_what_they_keep():
-    registry = CollectorRegistry()
-    recorder = RecordingHistogram(Histogram("seconds", "text", registry=registry))
+    recorder = RecordingTimes("seconds", "text")
     recorder.observe(0.5)
-    assert recorder.values == [0.5]
-    assert registry.get_sample_value("seconds_count") == 1
+    recorder.observe(0.001)
+    assert recorder.values == [0.5, 0.001]
+    buckets = {sample.labels.get("le"): sample.value for sample in recorder.family().samples}
+    assert (buckets["0.002"], buckets["0.25"], buckets["0.5"], buckets["+Inf"]) == (1, 1, 2, 2)
     admission = RecordingAdmission(float("inf"))
     admission.observe("kind", 3.0, 6.0)
     assert admission.batches_s == [6.0]

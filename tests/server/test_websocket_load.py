@@ -26,7 +26,7 @@ def held(fake):
 
 
 def blocks_of(client, outcome: str) -> float:
-    return client.app[SERVICES].metrics.live_blocks.labels(outcome)._value.get()
+    return client.app[SERVICES].metrics.live_blocks[outcome]
 
 
 async def test_live_drops_the_oldest_and_goes_on_as_before(serve_fake, fake, connect, held, until):
