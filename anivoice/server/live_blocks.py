@@ -48,7 +48,7 @@ class BlockLoop:
         self._flushed.clear()
         for step in (*self._live.stream.flush(), None):
             await self.queue.room()
-            self.queue.put(step, self.stream_clock.message, is_bounded=False)
+            self.queue.put(step, None)
         self.stream_clock.reset()
         await self._flushed.wait()
 
@@ -70,14 +70,14 @@ class BlockLoop:
 
     def _is_too_old(self, due: DueStep) -> bool:
         """Of a live block: that it lay unread for longer than blocks may wait, or would not be done in time."""
-        if not self.queue.is_live:
+        if not self.queue.is_live or due.message is None:
             return False
         unread_s = due.message.time_s - self.stream_clock.arrived_s(due.message)
         return unread_s > MAX_WAITING * self.queue.block_s or self._live.is_hopeless(due)
 
     async def _convert(self, due: DueStep, step: Step) -> None:
         assert self.encoder is not None
-        arrived_s = self.stream_clock.arrived_s(due.message)
+        arrived_s = None if due.message is None else self.stream_clock.arrived_s(due.message)
         self._is_converting = True
         try:
             samples = await self._live.convert(due, step)
@@ -87,7 +87,8 @@ class BlockLoop:
                 self._drop_left_out()
         if messages := self.encoder.feed(samples):
             await self._sender.send_audio(messages)
-        self._metrics.block_delay_seconds.observe(self._clock() - arrived_s)
+        if arrived_s is not None:
+            self._metrics.block_delay_seconds.observe(self._clock() - arrived_s)
         if self._live.new_error is not None:
             await self._tell_failure()
 

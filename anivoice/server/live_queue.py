@@ -24,8 +24,8 @@ class DueStep:
     """A step that became due. `step` None: not a block but the mark that everything before it is to be sent."""
 
     step: Step | None
-    message: Message
-    """With which its last sample came."""
+    message: Message | None
+    """With which its last sample came; None: with the end of the stream, together with others."""
     deadline_s: float
 
 
@@ -55,13 +55,14 @@ class StepQueue:
         while not self.is_live and len(self._waiting) >= MAX_WAITING:
             await self._wait()
 
-    def put(self, step: Step | None, message: Message, is_bounded: bool = True) -> list[DueStep]:
+    def put(self, step: Step | None, message: Message | None) -> list[DueStep]:
         """Queues `step`, which came with `message`. Live: returns what was dropped for it."""
-        now_s = self._clock()
-        message.num_steps += 1
-        self._waiting.append(DueStep(step, message, self._deadline_s(now_s)))
+        self._waiting.append(DueStep(step, message, self._deadline_s(self._clock())))
         self._changed.set()
-        if not self.is_live or not is_bounded or len(self._waiting) <= MAX_WAITING:
+        if message is None:
+            return []
+        message.num_steps += 1
+        if not self.is_live or len(self._waiting) <= MAX_WAITING:
             return []
         max_burst = max(MAX_WAITING, int(MAX_BURST_SECONDS / self.block_s))
         max_waiting = min(max(MAX_WAITING, message.num_steps), max_burst)
