@@ -137,14 +137,21 @@ class _Client:
             for_s = self._plan.settling_s + self._plan.seconds
             num_samples = round(for_s * self._plan.rate_hz)
             message_samples = round(self._plan.message_ms * self._plan.rate_hz / 1000)
-            offset = self._number * self._plan.rate_hz
+            at = self._number * self._plan.rate_hz
             async for part in at_their_time(num_samples, message_samples, self._plan.rate_hz, started_s):
-                await stream.send(self._samples.take(np.arange(part.start, part.stop) + offset, mode="wrap"))
+                await stream.send(self._spoken(at + part.start, part.stop - part.start))
             sent_s = time.perf_counter()
             await stream.flush()
         finally:
             receiving.cancel()
         self._note(stream, started_s, sent_s, block_ms)
+
+    def _spoken(self, at: int, num_samples: int) -> bytes:
+        """From the recording, which goes on for ever."""
+        size = len(self._samples)
+        if at % size + num_samples <= size:
+            return self._samples[at % size : at % size + num_samples].tobytes()
+        return self._samples.take(np.arange(at, at + num_samples), mode="wrap").tobytes()
 
     def _note(self, stream: StreamClient, started_s: float, sent_s: float, block_ms: float) -> None:
         delays_ms = self._meter.delays_ms(started_s, sent_s, SAMPLE_BYTES, block_ms)

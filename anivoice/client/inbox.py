@@ -13,7 +13,7 @@ class Inbox:
         self.max_bytes = max_bytes
         self.num_bytes = 0
         self._items: deque[bytes | AnivoiceError] = deque()
-        self._changed = asyncio.Condition()
+        self._waiting: set[asyncio.Future[None]] = set()
         self._is_closed = False
         self._end: AnivoiceError | None = None
 
@@ -23,31 +23,44 @@ class Inbox:
 
     async def put(self, item: bytes | AnivoiceError) -> None:
         """Waits while the inbox is full; what is put after `close` is dropped."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: not self.is_full or self._is_closed)
-            if not self._is_closed:
-                self._items.append(item)
-                self.num_bytes += len(item) if isinstance(item, bytes) else 0
-                self._changed.notify_all()
+        while self.is_full and not self._is_closed:
+            await self._wait()
+        if not self._is_closed:
+            self._items.append(item)
+            self.num_bytes += len(item) if isinstance(item, bytes) else 0
+            self._tell()
 
     async def get(self) -> bytes:
         """The next audio; b"" after the last. Raises the errors that were put, and in the end the one of `close`."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._items or self._is_closed)
-            if not self._items:
-                if self._end is not None:
-                    raise self._end
-                return b""
-            item = self._items.popleft()
-            self.num_bytes -= len(item) if isinstance(item, bytes) else 0
-            self._changed.notify_all()
+        while not self._items and not self._is_closed:
+            await self._wait()
+        if not self._items:
+            if self._end is not None:
+                raise self._end
+            return b""
+        item = self._items.popleft()
         if isinstance(item, AnivoiceError):
             raise item
+        self.num_bytes -= len(item)
+        self._tell()
         return item
 
     async def close(self, end: AnivoiceError | None) -> None:
         """Nothing comes any more. What is inside can still be taken."""
-        async with self._changed:
-            if not self._is_closed:
-                self._is_closed, self._end = True, end
-                self._changed.notify_all()
+        if not self._is_closed:
+            self._is_closed, self._end = True, end
+            self._tell()
+
+    async def _wait(self) -> None:
+        """Until something has changed; it may be for somebody else."""
+        changed = asyncio.get_running_loop().create_future()
+        self._waiting.add(changed)
+        try:
+            await changed
+        finally:
+            self._waiting.discard(changed)
+
+    def _tell(self) -> None:
+        for changed in self._waiting:
+            if not changed.done():
+                changed.set_result(None)

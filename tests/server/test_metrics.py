@@ -108,4 +108,4 @@ async def test_live_streams_are_counted(serve_fake, connect):
     assert num_converted > 4
     assert values["anivoice_live_blocks_total", (("outcome", "dropped"),)] == 0
     assert values["anivoice_block_compute_seconds_count", ()] == num_converted
-    assert values["anivoice_block_delay_seconds_count", ()] >= num_converted
+    assert 0 < values["anivoice_block_delay_seconds_count", ()] <= num_converted  # the end of a stream has no delay
