@@ -73,6 +73,12 @@ class Clips:
             torch.from_numpy(np.stack([_match(first, second) for first, second in rows])),
         )
 
+    def reference_windows(self, num_windows: int, num_mel_frames: int, generator: np.random.Generator) -> Tensor:
+        """Log-mel of the reference speaker, unchanged, `[num_windows, M, 80]`."""
+        starts = generator.integers(0, len(self.reference_mel) - num_mel_frames, num_windows)
+        windows = [self.reference_mel[start : start + num_mel_frames] for start in starts]
+        return torch.from_numpy(np.stack(windows).astype(np.float32))
+
     def _pair(
         self, copies: Sequence[tuple[Shard, Copy]], num_frames: int, generator: np.random.Generator
     ) -> "tuple[_Row, _Row]":

@@ -4,6 +4,8 @@
 - sound: the reference speaker's log-mel at the same place of the same sentence, from the exported features, so that
   these hold all that is needed to say it again, and nothing of who said it;
 - sameness: two changed copies of one moment give the same features;
+- anchor (where one is given): the reference speaker's own features stay where an earlier encoder had them, so that
+  voices trained on that one can be used with this one;
 - speaker: a classifier tries to tell the person by the bottleneck, and the encoder to prevent it (Ganin & Lempitsky,
   2015: the gradient is turned around).
 """
@@ -35,6 +37,7 @@ class LossWeights:
     sound: float = 0.6
     sameness: float = 0.3
     speaker: float = 0.3
+    anchor: float = 1.0
 
 
 class Losses(NamedTuple):
@@ -88,7 +91,8 @@ def content_losses(
 ) -> Losses:
     """Losses of one batch; `speaker_strength` 0..1 is how hard the encoder works against the speaker heads.
 
-    `generator`, on the device of the batch, makes the noise."""
+    `generator`, on the device of the batch, makes the noise.
+    """
     encoded = encoder.encode_mel(batch.mel)
     phones = _phone_loss(encoded.logits, batch.phone)
     sound = _sound_loss(heads, encoded, batch, generator)
@@ -124,14 +128,25 @@ def _sound_loss(heads: TrainingHeads, encoded: Encoded, batch: Batch, generator:
 
 
 def _sameness_loss(encoded: Encoded, match: Tensor) -> Tensor:
-    """Mean squared difference of the bottlenecks and of the phones' probabilities (summed over phones)."""
-    first, second = encoded.bottleneck.chunk(2)
-    own, other = encoded.logits.softmax(2).chunk(2)
+    first, second = (Encoded(*halves) for halves in zip(*(part.chunk(2) for part in encoded), strict=True))
     index = match.clamp(min=0).unsqueeze(2)
-    bottleneck_error = (first - second.gather(1, index.expand_as(first))).square().mean(2)
-    phone_error = (own - other.gather(1, index.expand_as(own))).square().sum(2)
+    moved = Encoded(*(part.gather(1, index.expand(-1, -1, part.shape[2])) for part in second))
     valid = (match >= 0).float()
-    return ((bottleneck_error + phone_error) * valid).sum() / valid.sum().clamp(min=1)
+    return (_difference(first, moved) * valid).sum() / valid.sum().clamp(min=1)
+
+
+def _difference(first: Encoded, second: Encoded) -> Tensor:
+    """`[B, N]`: mean squared difference of the bottlenecks, and that of the phones' probabilities, summed."""
+    phones = (first.logits.softmax(2) - second.logits.softmax(2)).square().sum(2)
+    difference: Tensor = (first.bottleneck - second.bottleneck).square().mean(2) + phones
+    return difference
+
+
+def anchor_loss(encoder: SmallEncoder, anchor: SmallEncoder, reference_mel: Tensor) -> Tensor:
+    """How far the features of the reference speaker's own speech `[B, M, 80]` have gone from the anchor's."""
+    with torch.no_grad():
+        fixed = anchor.encode_mel(reference_mel)
+    return _difference(encoder.encode_mel(reference_mel), fixed).mean()
 
 
 def _speaker_loss(

@@ -21,11 +21,12 @@ from torch import nn
 
 from anivoice.assets import EMBEDDED_ENCODER_PREFIX
 from anivoice.errors import InvalidParameter
+from anivoice.models.checkpoints.content_file import load_content_model
 from anivoice.models.checkpoints.small_encoder_file import save_small_encoder
 from anivoice.models.small_encoder import SmallEncoder, SmallEncoderConfig
 from anivoice.training.content_batches import Batch, Clips
 from anivoice.training.content_cache import Reference, load_shard, make_cache
-from anivoice.training.content_losses import LossWeights, TrainingHeads, content_losses
+from anivoice.training.content_losses import LossWeights, TrainingHeads, anchor_loss, content_losses
 from anivoice.training.content_report import report
 from anivoice.training.manifest import Clip, read_manifest
 from anivoice.voices.encoder_pairing import is_embedded_id
@@ -38,6 +39,7 @@ WARM_UP_STEPS = 300
 FINAL_RATE = 0.03
 AVERAGE_DECAY = 0.998
 MAX_GRADIENT_NORM = 2.0
+NUM_ANCHOR_WINDOWS = 3
 NUM_TEST_CLIPS = 30
 """Of each held-out person, in the reports while training."""
 
@@ -49,6 +51,7 @@ class ContentTraining:
     """What a run is told. `num_steps` also sets how the learning rate falls.
 
     `reference_voice` is whose sound the bottleneck learns to foretell (None: the one with the most sentences).
+    `anchor` is an earlier encoder of the same sizes whose voices are to fit this one, too.
     `precision` bf16 is faster wherever the processor has it. Without `prepares` the run trains on what its cache holds
     already.
     """
@@ -64,6 +67,7 @@ class ContentTraining:
     save_every: int = 100
     seed: int = 1
     reference_voice: str | None = None
+    anchor: Path | None = None
     prepares: bool = True
     precision: Precision = "fp32"
     weights: LossWeights = field(default_factory=LossWeights)
@@ -82,6 +86,7 @@ class Run:
         self.average = SmallEncoder(settings.network).to(device).requires_grad_(False)
         self.average.load_state_dict(self.encoder.state_dict())
         parameters = [*self.encoder.parameters(), *self.heads.parameters()]
+        self.anchor = None if settings.anchor is None else _load_anchor(settings.anchor, settings.network).to(device)
         self.optimizer = torch.optim.AdamW(parameters, settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
         self.step = 0
 
@@ -96,17 +101,25 @@ class Run:
         noise = torch.Generator(self.device).manual_seed(int(generator.integers(2**62)))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
             losses = content_losses(self.encoder, self.heads, batch, self.settings.weights, strength, noise)
+            anchor = self._anchor_loss(generator)
         self.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        total = losses.total + self.settings.weights.anchor * anchor
+        total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.encoder.parameters(), MAX_GRADIENT_NORM)
         self.optimizer.step()
         self._average()
         self.step += 1
-        return {name: float(value.detach()) for name, value in losses._asdict().items()}
+        return {name: float(value.detach()) for name, value in (losses._asdict() | {"anchor": anchor}).items()}
+
+    def _anchor_loss(self, generator: np.random.Generator) -> torch.Tensor:
+        if self.anchor is None:
+            return torch.zeros((), device=self.device)
+        windows = self.clips.reference_windows(NUM_ANCHOR_WINDOWS, self.settings.window_frames, generator)
+        return anchor_loss(self.encoder, self.anchor, windows.to(self.device))
 
     def _average(self) -> None:
-        """Moves the averaged weights towards the encoder's: slowly, but at once where training has just begun."""
-        share = max(1 - AVERAGE_DECAY, 1 / (self.step + 1))
+        """Moves the averaged weights towards the encoder's: over the last tenth of the steps, at most over 500."""
+        share = max(1 - AVERAGE_DECAY, 10 / (self.step + 10))
         with torch.no_grad():
             for mean, now in zip(self.average.parameters(), self.encoder.parameters(), strict=True):
                 mean.lerp_(now, share)
@@ -143,6 +156,14 @@ class Run:
         if state["persons"] == list(self.clips.person_index):
             self.heads.load_state_dict(state["heads"])
             self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _load_anchor(path: Path, network: SmallEncoderConfig) -> SmallEncoder:
+    """Raises InvalidParameter if the encoder has other sizes."""
+    anchor = load_content_model(path)
+    if not isinstance(anchor, SmallEncoder) or anchor.config != network:
+        raise InvalidParameter(f"anchor: {path.name} is no encoder of the sizes that are trained")
+    return anchor
 
 
 def rate_factor(step: int, num_steps: int) -> float:

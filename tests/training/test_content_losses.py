@@ -6,7 +6,7 @@ from torch import Tensor
 
 from anivoice.models.small_encoder import SmallEncoder
 from anivoice.training.content_batches import Batch
-from anivoice.training.content_losses import Losses, LossWeights, TrainingHeads, content_losses
+from anivoice.training.content_losses import Losses, LossWeights, TrainingHeads, anchor_loss, content_losses
 
 B, M, N = 2, 40, 20
 
@@ -83,6 +83,21 @@ def test_the_encoder_climbs_where_the_speaker_heads_descend() -> None:
                 parameter -= 0.05 * trained.grad
     better = content_losses(encoder, heads_after, _batch(), only_speaker, 1.0, torch.Generator().manual_seed(2))
     assert better.speaker < before.speaker
+
+
+def test_the_anchor_holds_the_features_where_they_were() -> None:
+    mel = _batch().mel
+    encoder, anchor = tiny_encoder().requires_grad_(True), tiny_encoder()
+    assert anchor_loss(encoder, anchor, mel) == 0
+    other = tiny_encoder(seed=1).requires_grad_(True)
+    optimizer = torch.optim.Adam(other.parameters(), lr=1e-2)
+    before = float(anchor_loss(other, anchor, mel).detach())
+    for _ in range(40):
+        optimizer.zero_grad()
+        anchor_loss(other, anchor, mel).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert anchor_loss(other, anchor, mel) < 0.8 * before
+    assert all(parameter.grad is None for parameter in anchor.parameters())
 
 
 def test_without_strength_the_encoder_does_not_mind() -> None:

@@ -79,9 +79,21 @@ def test_it_learns_and_tells(run: ContentTraining, tmp_path: Path) -> None:
     assert load_content_model(path).encoder_id == "anivoice-content-test"
 
 
+def test_an_anchored_run_stays_near_its_anchor(run: ContentTraining, tmp_path: Path) -> None:
+    (tmp_path / "cache").symlink_to(run.out / "cache")
+    anchored = replace(run, out=tmp_path, anchor=run.out / "encoder.safetensors", num_steps=20, save_every=10)
+    anchored = replace(anchored, seed=5, learning_rate=0.05)
+    train_content(anchored, CPU, lambda text: None)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text("utf-8").splitlines()]
+    assert 0 < log[-1]["anchor"] < log[0]["anchor"]
+
+
 def test_what_cannot_work_is_refused(run: ContentTraining, tmp_path: Path) -> None:
     with pytest.raises(InvalidParameter, match="must begin with anivoice-content"):
         train_content(replace(run, encoder_id="mine"), CPU, print)
+    other = replace(run, anchor=run.out / "encoder.safetensors", network=replace(TINY, width=8), num_steps=9)
+    with pytest.raises(InvalidParameter, match="no encoder of the sizes"):
+        train_content(other, CPU, print)
     write_corpus(tmp_path, 1)
     path = tmp_path / "manifest.jsonl"
     path.write_text(path.read_text("utf-8").replace('"bert"', '"anna"'), "utf-8")
