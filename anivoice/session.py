@@ -22,6 +22,7 @@ from anivoice.audio.overlap_add import OverlapAdd
 from anivoice.audio.resampler import StreamResampler
 from anivoice.engine.batch import LiveRequest, LiveResult
 from anivoice.stages.options import ConversionOptions
+from anivoice.stages.stream_memory import StreamMemory
 from anivoice.stream_settings import StreamParameters
 from anivoice.voices.voice import Voice
 
@@ -111,6 +112,7 @@ class LiveStream:
         self._f0_hz = np.zeros(g.window_frames, np.float32)
         self._f0_start = g.block_frames - g.window_frames
         self._settled = 0
+        self._memory = StreamMemory()
         self._phase = 0.0
         self._asked: tuple[int, int, int] | None = None
 
@@ -195,6 +197,7 @@ class LiveStream:
             p.pitch_change,
             p.unvoiced_f0 or source.voice.unvoiced_f0,
             ConversionOptions(p.index_rate, p.protect, p.formant_shift, p.speaker_id),
+            self._memory,
         )
 
     def finish(self, step: Step, result: LiveResult | None, failed: bool = False) -> Samples:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from anivoice.models.voice_config import UnvoicedF0, Version
 from anivoice.stages.live_shape import FRAME_SAMPLES, LiveShape
 from anivoice.stages.options import ConversionOptions
+from anivoice.stages.stream_memory import StreamMemory
 from anivoice.voices.voice import Voice
 
 NO_PITCH = "none"
@@ -88,6 +89,8 @@ class LiveRequest:
     """Semitones."""
     unvoiced_f0: UnvoicedF0
     options: ConversionOptions
+    memory: StreamMemory | None = None
+    """The stream's; None: the window stands by itself."""
 
     @cached_property
     def shape(self) -> LiveShape:
@@ -141,7 +144,9 @@ class WarmLiveRequest:
         """`window` as it is in the middle of a stream, where f0 is known but for a block and the look-ahead."""
         shape = self.window.shape
         num_unknown = shape.advance_frames + shape.lookahead_frames + 1
-        return replace(self.window, window_frame=0, num_known_frames=max(shape.window_frames - num_unknown, 0))
+        num_known = max(shape.window_frames - num_unknown, 0)
+        memory = StreamMemory(assumed_frames=max(shape.window_frames - shape.advance_frames - 2, 0) // 2)
+        return replace(self.window, window_frame=0, num_known_frames=num_known, memory=memory)
 
 
 Request = PitchRequest | SegmentRequest | WarmRequest | LiveRequest | WarmLiveRequest

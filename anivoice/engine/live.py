@@ -15,7 +15,9 @@ from torch import Tensor
 from anivoice.engine.batch import LiveRequest, LiveResult, Stage
 from anivoice.engine.lanes import CONTENT, PITCH, SYNTHESIZER, Download, Lanes
 from anivoice.errors import AnivoiceError, InvalidModelFile
+from anivoice.models.steps import Steps as ModelSteps
 from anivoice.models.steps import finish, named
+from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.converter import Converter
 from anivoice.stages.live import (
     LiveSynthesis,
@@ -55,7 +57,7 @@ class LivePath:
         placed = [self.place(request.voice) for request in requests]
         yield "placing"
         samples = self.lanes.upload(whole_windows(requests))
-        content = yield from self._content(samples, placed[0], requests[0])
+        content = yield from self._content(samples, placed[0], requests)
         yield "content"
         raw_hz, f0_hz = self._pitch(samples, requests)
         yield "pitch"
@@ -75,15 +77,25 @@ class LivePath:
                 yield download
         return _in_order(requests, downloads)
 
-    def _content(self, samples: Tensor, placed: Converter, request: LiveRequest) -> Generator[Stage, None, Tensor]:
+    def _content(
+        self, samples: Tensor, placed: Converter, requests: Sequence[LiveRequest]
+    ) -> Generator[Stage, None, Tensor]:
         """In small pieces, or in one that may be recorded."""
-        encoder, version = placed.encoder, request.voice.config.version
+        encoder, version = placed.encoder, requests[0].voice.config.version
         if self.lanes.pauses:
-            return (yield from named("content", content_steps(encoder, samples, version)))
+            return (yield from named("content", content_steps(self._encoding(encoder, samples, requests))))
         with self.lanes.on(CONTENT):
             return self.lanes.call(
-                encoder, ("content", version), lambda x: finish(content_steps(encoder, x, version)), [samples]
+                encoder, ("content", version), lambda x: finish(content_steps(encoder.steps(x, version))), [samples]
             )
+
+    @staticmethod
+    def _encoding(encoder: ContentEncoder, samples: Tensor, requests: Sequence[LiveRequest]) -> ModelSteps[Tensor]:
+        """Of a stream by itself what its memory does not know; of several at once everything."""
+        request, version = requests[0], requests[0].voice.config.version
+        if len(requests) > 1 or request.memory is None:
+            return encoder.steps(samples, version)
+        return encoder.stream_steps(samples, version, request.memory, request.window_frame // 2, len(request.samples))
 
     def _pitch(self, samples: Tensor, requests: Sequence[LiveRequest]) -> tuple[Tensor | None, Tensor | None]:
         """f0 as estimated and as it is to be heard, `[B, P]`; None for voices without f0."""

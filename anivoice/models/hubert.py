@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from anivoice.errors import InvalidModelFile
+from anivoice.models.conv_memory import StreamWindow
 from anivoice.models.hubert_features import FeatureExtractor
 from anivoice.models.steps import Steps, chunks, finish, in_chunks
 from anivoice.models.voice_config import Version
@@ -205,8 +206,13 @@ class HubertModel(nn.Module):
         """
         return finish(self._layer_steps(samples, num_layers))
 
-    def _layer_steps(self, samples: torch.Tensor, num_layers: int) -> Steps[torch.Tensor]:
-        features = yield from self.feature_extractor.steps(samples)
+    def _layer_steps(
+        self, samples: torch.Tensor, num_layers: int, window: StreamWindow | None = None
+    ) -> Steps[torch.Tensor]:
+        if window is None:
+            features = yield from self.feature_extractor.steps(samples)
+        else:
+            features = yield from self.feature_extractor.stream_steps(samples[0], window)
         return (yield from self.encoder.steps(self.feature_projection(features), num_layers))
 
     def forward(self, samples: torch.Tensor, version: Version) -> torch.Tensor:
@@ -218,14 +224,17 @@ class HubertModel(nn.Module):
         """
         return finish(self.steps(samples, version))
 
-    def steps(self, samples: torch.Tensor, version: Version) -> Steps[torch.Tensor]:
-        """`forward` with pauses, so that a long window holds nobody up."""
+    def steps(self, samples: torch.Tensor, version: Version, window: StreamWindow | None = None) -> Steps[torch.Tensor]:
+        """`forward` with pauses, so that a long window holds nobody up.
+
+        `window`: `samples` [1, T] on the CPU are a window of a stream, which has a memory.
+        """
         feature_size = self.config.feature_size(version)
         if self.num_frames(samples.shape[1]) == 0:
             return samples.new_zeros(samples.shape[0], 0, feature_size)
         if version == "v2" or self.final_proj is None:
-            return (yield from self._layer_steps(samples, self.config.num_layers))
-        projected: torch.Tensor = self.final_proj((yield from self._layer_steps(samples, V1_LAYER)))
+            return (yield from self._layer_steps(samples, self.config.num_layers, window))
+        projected: torch.Tensor = self.final_proj((yield from self._layer_steps(samples, V1_LAYER, window)))
         return projected
 
 

@@ -7,8 +7,13 @@ from torch import Tensor
 
 from anivoice.models.checkpoints.content_file import load_content_model
 from anivoice.models.content_model import ContentModel
+from anivoice.models.conv_memory import StreamWindow
+from anivoice.models.hubert import HubertModel
 from anivoice.models.steps import Steps, finish
 from anivoice.models.voice_config import Version
+from anivoice.stages.stream_memory import StreamMemory
+
+SAMPLE_RATE_HZ = 16000
 
 
 class ContentEncoder:
@@ -31,3 +36,18 @@ class ContentEncoder:
     def steps(self, samples: Tensor, version: Version) -> Steps[Tensor]:
         """`encode` with pauses."""
         return self.model.steps(samples.to(self.device, self.dtype), version)
+
+    def stream_steps(
+        self, samples: Tensor, version: Version, memory: StreamMemory, first_frame: int, num_samples: int
+    ) -> Steps[Tensor]:
+        """As `steps`, for a window `[1, T]` of a stream that begins at its frame `first_frame` of 20 ms, of which so
+        far `num_samples` are there. What `memory` knows of it is not computed again, where that is worth its while.
+        """
+        model = self.model
+        is_slow = self.device.type == "cpu" and self.dtype == torch.float32
+        if not is_slow or not isinstance(model, HubertModel) or model.num_frames(samples.shape[1]) == 0:
+            return self.steps(samples, version)
+        extractor = model.feature_extractor
+        if memory.content is None or memory.content.owner is not extractor:
+            memory.content = extractor.new_memory(SAMPLE_RATE_HZ, memory.assumed_frames)
+        return model.steps(samples.to(self.dtype), version, StreamWindow(memory.content, first_frame, num_samples))

@@ -16,8 +16,6 @@ from torch.nn import functional as F
 from anivoice.models.sine_source import phase_after
 from anivoice.models.steps import Steps, finish, named
 from anivoice.models.vits import flow_first_frame
-from anivoice.models.voice_config import Version
-from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.live_shape import LiveShape
 from anivoice.stages.pitch.contour import coarse_pitch, interpolate_unvoiced
 from anivoice.stages.retrieval import Retriever
@@ -31,9 +29,9 @@ and those are crossfaded.
 """
 
 
-def content_steps(encoder: ContentEncoder, samples: Tensor, version: Version) -> Steps[Tensor]:
-    """`[B, L]` -> `[B, L // 320, F]`. The encoder gives one frame less: the last one is repeated (SPEC 11.4)."""
-    content = yield from encoder.steps(samples, version)
+def content_steps(encoding: Steps[Tensor]) -> Steps[Tensor]:
+    """The encoder's frames of `[B, L]` samples -> `[B, L // 320, F]`: one more, the last one repeated (SPEC 11.4)."""
+    content = yield from encoding
     return torch.cat([content, content[:, -1:]], dim=1)
 
 

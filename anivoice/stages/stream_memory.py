@@ -1,0 +1,20 @@
+"""What the stages keep of a live stream from window to window. No torch here."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from anivoice.models.conv_memory import ConvMemory
+
+
+@dataclass(eq=False)
+class StreamMemory:
+    """The stream's owner makes it and hands it along with every window; the stages fill it.
+
+    Whatever is asked of it lies at an absolute position: windows may be left out, or computed twice.
+    `assumed_frames`: so many content frames of the first window pass as known, which is for measuring what a window in
+    the middle of a stream costs.
+    """
+
+    assumed_frames: int = 0
+    content: "ConvMemory | None" = None
