@@ -21,6 +21,9 @@ CONTENT_ENCODER_PLACES = (
     "content_encoder",
     "hubert_base",
 )
+EMBEDDED_VOICE = "anivoice-slt"
+"""The voice that may come with the program; any voice of the user's goes before it."""
+
 EMBEDDED_ENCODER_PREFIX = "anivoice-content"
 """How the ids, and so the files, of encoders made by `anivoice train content` begin."""
 RMVPE_PLACES = ("rmvpe.pt", "rmvpe.safetensors")

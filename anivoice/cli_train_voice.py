@@ -17,12 +17,17 @@ def add_train_voice(kinds: Commands) -> None:
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="recordings of one speaker: wav, flac, ogg, mp3")
     parser.add_argument("name", metavar="NAME", help="the voice's name")
-    parser.add_argument("--base", help="voice or base generator to begin with: a name in weights, or a file")
-    parser.add_argument("--size", default="small", help="without --base: small (32 kHz), 32000, 40000 or 48000 (small)")
+    parser.add_argument(
+        "--base",
+        help="voice or base generator to begin with: a name in weights, or a file (default: "
+        "the embedded voice, where it is installed and no --size is given)",
+    )
+    parser.add_argument("--size", help="begin from nothing: small (32 kHz), 32000, 40000 or 48000")
     parser.add_argument("--encoder", help="content encoder's file or folder (default: what the base was made for)")
     parser.add_argument("--pitch-extraction-algo", help="pitch method (rmvpe, else fcpe)")
     parser.add_argument("--parallel", type=Path, nargs="+", default=[], metavar="FOLDER", help=PARALLEL_HELP)
     parser.add_argument("--max-parallel", type=int, default=4, help="other speakers of each recording at most (4)")
+    parser.add_argument("--warps", type=float, nargs="*", default=WARPS, metavar="SPEED", help=WARPS_HELP)
     parser.add_argument("--decoder-only", action="store_true", help="train the decoder on the recordings' own spectra")
     parser.add_argument("--work", type=Path, help="folder of slices, checkpoint, log, previews (NAME-training)")
     parser.add_argument("--weights-dir", help="folder of voices and shared networks (weights)")
@@ -35,6 +40,8 @@ def add_train_voice(kinds: Commands) -> None:
     parser.set_defaults(run=_train_voice)
 
 
+WARPS = (0.85, 0.92, 1.1, 1.2)
+WARPS_HELP = "speeds of copies whose features teach the voice not to listen to timbre (0.85 0.92 1.1 1.2)"
 PARALLEL_HELP = "folders in which other speakers say the same under the same file names: keeps words better"
 
 
@@ -78,6 +85,7 @@ def _train_voice(arguments: argparse.Namespace) -> int:
         pitch_algo=arguments.pitch_extraction_algo,
         parallel=tuple(arguments.parallel),
         max_parallel=arguments.max_parallel,
+        warps=tuple(arguments.warps),
         device=arguments.device,
         precision=arguments.precision,
         threads=arguments.threads,

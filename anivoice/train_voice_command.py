@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from anivoice.assets import find_content_encoder
+from anivoice.assets import EMBEDDED_VOICE, find_content_encoder
 from anivoice.engine.devices import choose_device
 from anivoice.errors import InvalidParameter, MissingAsset
 from anivoice.models.voice_config import VoiceConfig
@@ -22,26 +22,28 @@ from anivoice.training.voice_trainer import TrainingPlan
 from anivoice.voices.encoder_pairing import find_encoder, missing_encoder_message
 from anivoice.voices.library import VoiceLibrary
 
-WARPS = (0.85, 0.92, 1.1, 1.2)
-"""Speeds of the copies through which a voice learns not to listen to the timbre that features still carry."""
-
 REPORT_EVERY, SAVE_EVERY = 25, 100
 
 
 @dataclass(frozen=True)
 class VoiceOrder:
-    """What the command line asks for. `base` None: from scratch, of `size` ("small", or a full rate in Hz)."""
+    """What the command line asks for.
+
+    `base` None: the embedded voice if it is there and no `size` is given. `size`: from scratch, "small" or a full rate
+    in Hz.
+    """
 
     folder: Path
     name: str
     weights_dir: Path
     work: Path | None
     base: str | None
-    size: str
+    size: str | None
     encoder: str | None
     pitch_algo: str | None
     parallel: tuple[Path, ...]
     max_parallel: int
+    warps: tuple[float, ...]
     device: str | None
     precision: Literal["auto", "fp32", "bf16"]
     threads: int
@@ -80,10 +82,12 @@ def train_voice(order: VoiceOrder) -> int:
 
 
 def _base(order: VoiceOrder) -> Base:
+    if order.base is None and order.size is None and EMBEDDED_VOICE in VoiceLibrary(order.weights_dir).names():
+        return load_base(VoiceLibrary(order.weights_dir).find(EMBEDDED_VOICE).path)
     if order.base is None:
-        if order.size == "small":
+        if order.size in (None, "small"):
             return new_base(SMALL_32K, "mel", order.plan.seed)
-        if not order.size.isdecimal() or int(order.size) not in FULL_LAYOUTS:
+        if order.size is None or not order.size.isdecimal() or int(order.size) not in FULL_LAYOUTS:
             known = ", ".join(str(rate) for rate in FULL_LAYOUTS)
             raise InvalidParameter(f"--size {order.size!r} is none of small, {known}")
         return new_base(full_config(int(order.size)), "vits", order.plan.seed)
@@ -119,7 +123,7 @@ def _preparation(order: VoiceOrder, base: Base, encoder: ContentEncoder | None, 
     parallel = None
     if order.parallel and encoder is not None:
         parallel = parallel_views(order.parallel, encoder, config.version, order.max_parallel)
-    return Preparation(config, encoder, pitch, algo, WARPS, parallel)
+    return Preparation(config, encoder, pitch, algo, order.warps, parallel)
 
 
 def _precision(wanted: str, device: torch.device) -> Literal["fp32", "bf16"]:

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 import torch
 
+from anivoice.assets import EMBEDDED_VOICE
 from anivoice.cli import main
 
 
@@ -44,6 +45,23 @@ def test_from_recordings_to_a_conversion(
     again += ["--work", str(tmp_path / "work2"), "--pitch-extraction-algo", "pm", "--steps", "1", "--batch-size", "1"]
     assert main([*again, "--device", "cpu"]) == 0
     assert torch.load(weights / "second.pth", weights_only=True)["embedder_model"] == "my-encoder"
+
+
+def test_the_embedded_voice_is_the_base_where_it_is_installed(
+    recordings: Path, h768_hf_dir: Path, tmp_path: Path
+) -> None:
+    from toy_voice import TINY
+
+    from anivoice.training.voice_export import export_voice
+    from anivoice.training.voice_network import new_synthesizer
+
+    (tmp_path / "my-encoder").symlink_to(h768_hf_dir)
+    state = new_synthesizer(TINY, "mel").state_dict()
+    export_voice(tmp_path / f"{EMBEDDED_VOICE}.pth", TINY, state, "mel", "my-encoder", {"step": 0})
+    order = ["train", "voice", str(recordings), "mine", "--weights-dir", str(tmp_path), "--work", str(tmp_path / "w")]
+    order += ["--pitch-extraction-algo", "pm", "--steps", "1", "--batch-size", "1", "--warps", "--device", "cpu"]
+    assert main(order) == 0
+    assert torch.load(tmp_path / "mine.pth", weights_only=True)["config"][2] == TINY.inter_channels
 
 
 def test_wrong_usage_is_told(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

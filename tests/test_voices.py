@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conformance import OWN_VECTORS as VECTORS
 
+from anivoice.assets import EMBEDDED_VOICE
 from anivoice.errors import InvalidModelFile, InvalidParameter, MissingAsset, NotFound
 from anivoice.voices.cache import VoiceCache
 from anivoice.voices.library import VoiceLibrary
@@ -47,6 +48,18 @@ def test_no_folder_means_no_voices(tmp_path: Path) -> None:
 def test_an_unknown_voice_lists_the_known_ones(weights: Path) -> None:
     with pytest.raises(NotFound, match=r"'bob'.*alice"):
         VoiceLibrary(weights).find("bob")
+
+
+def test_the_embedded_voice_is_the_default_until_there_is_another(weights: Path) -> None:
+    library = VoiceLibrary(weights)
+    put_voice(weights, EMBEDDED_VOICE)
+    assert library.default_name() == "alice"
+    put_voice(weights, "bob")
+    with pytest.raises(InvalidParameter, match=f"alice, {EMBEDDED_VOICE}, bob"):
+        library.default_name()
+    for name in ("alice", "bob"):
+        (weights / f"{name}.pth").unlink()
+    assert library.default_name() == EMBEDDED_VOICE
 
 
 def test_the_only_voice_is_the_default(weights: Path) -> None:

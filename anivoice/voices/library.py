@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anivoice.assets import is_shared_file
+from anivoice.assets import EMBEDDED_VOICE, is_shared_file
 from anivoice.errors import AnivoiceError, InvalidModelFile, InvalidParameter, NotFound
 from anivoice.models.voice_config import UnvoicedF0, VoiceConfig
 from anivoice.voices.voice import VoiceFiles
@@ -70,10 +70,14 @@ class VoiceLibrary:
         )
 
     def default_name(self) -> str:
-        """The voice when nobody named one: the only one there is. Raises InvalidParameter or NotFound."""
+        """The voice when nobody named one: the only one there is beside the embedded one, or that one.
+
+        Raises InvalidParameter or NotFound.
+        """
         names = self.names()
-        if len(names) == 1:
-            return names[0]
+        own = [name for name in names if name != EMBEDDED_VOICE]
+        if len(names) == 1 or len(own) == 1:
+            return (own or names)[0]
         if not names:
             raise NotFound(f"there is no voice yet; put a voice's .pth into {self.weights_dir}")
         raise InvalidParameter(f"model_name: say which voice (or set MODEL_NAME); known are: {', '.join(names)}")

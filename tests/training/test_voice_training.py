@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training.toy import CONTENT_WIDTH, TINY, write_toy_set
+from toy_voice import CONTENT_WIDTH, TINY, write_toy_set
 
 from anivoice.errors import InvalidParameter
 from anivoice.models.checkpoints.index_file import read_index_file
