@@ -80,7 +80,7 @@ class Admission:
     def has_streams(self, key: Hashable) -> bool:
         """Whether streams of that kind have been let in: then what they cost is always new."""
         with self._lock:
-            return any(kind == key for _, kind in self._streams)
+            return self._is_running(key)
 
     def fits(self, cost: BlockCost, block_s: float) -> bool:
         """Whether one more stream with blocks of `block_s` that cost this would be let in."""
@@ -101,7 +101,7 @@ class Admission:
         """None: the stream is in, until `release`. Otherwise why it would not fit."""
         with self._lock:
             cost_s = self._cost_s(key)
-            if cost_s / block_s > self.max_load:
+            if cost_s / block_s > self.max_load and not self._is_running(key):
                 return Unavailable(
                     f"this machine needs {1000 * cost_s:.0f} ms for a block of {1000 * block_s:.0f} ms: "
                     "choose a preset with longer blocks, or a shorter context"
@@ -129,6 +129,10 @@ class Admission:
             oldest = next((kind for kind in self._costs if kind not in needed), None)
             self._costs.pop(oldest, None)
         return self._costs.setdefault(key, _Cost())
+
+    def _is_running(self, key: Hashable) -> bool:
+        """Then it was fast enough for one of that kind, and may be again."""
+        return any(kind == key for _, kind in self._streams)
 
     def _load(self) -> float:
         return sum(count * self._cost_s(key) / block_s for (block_s, key), count in self._streams.items())

@@ -58,7 +58,7 @@ class BlockLoop:
             if due.step is None:
                 await self._tell_drops()
                 await self._send_tail()
-            elif len(self.queue) and self._is_too_old(due):
+            elif self._is_too_old(due):
                 self._leave_out([due])
             else:
                 await self._tell_drops()
@@ -69,9 +69,14 @@ class BlockLoop:
         self._leave_out(self.queue.clear())
 
     def _is_too_old(self, due: DueStep) -> bool:
-        """Of a live block: that it lay unread for longer than blocks may wait, or would not be done in time."""
+        """Of a live block: that it lay unread for longer than blocks may wait, or would not be done in time. One that
+        has just come, with none behind it, is always tried: nobody knows how long it takes.
+        """
         if not self.queue.is_live or due.message is None:
             return False
+        if not len(self.queue):
+            has_waited = self._clock() - due.message.time_s > self.queue.block_s / 2
+            return has_waited and self._live.is_hopeless(due)
         unread_s = due.message.time_s - self.stream_clock.arrived_s(due.message)
         return unread_s > MAX_WAITING * self.queue.block_s or self._live.is_hopeless(due)
 

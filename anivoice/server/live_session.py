@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 MAX_KEPT_TIMES = 512
 MAX_EXPECTATION_BLOCKS = 5
+TOO_SHORT_GROWTH = 1.25
+"""After a late block the next is given up earlier, so that the one behind it, which has waited less, can be heard."""
 Samples = NDArray[np.float32]
 PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
 
@@ -57,6 +59,9 @@ class LiveSession:
         self.new_error: AnivoiceError | None = None
         """Why a block failed, after one that did not; the client is to be told."""
         self._is_failing = False
+        self._in_time_s: deque[float] = deque(maxlen=MAX_EXPECTATION_BLOCKS)
+        self._too_short_s = 0.0
+        """What was not enough for the last blocks, and some more: how long they would have taken nobody knows."""
         self._services = services
         self._clock = clock
         self._stream: LiveStream | None = None
@@ -121,8 +126,8 @@ class LiveSession:
 
     def is_hopeless(self, due: DueStep) -> bool:
         """A live block that would not be done in time, by what the last ones took."""
-        recent = list(self.counts.compute_s)[-MAX_EXPECTATION_BLOCKS:]
-        return self.is_live and self._clock() + min(recent, default=0.0) > due.deadline_s
+        expected_s = max(min(self._in_time_s, default=0.0), self._too_short_s)
+        return self.is_live and self._clock() + expected_s > due.deadline_s
 
     @property
     def is_live(self) -> bool:
@@ -195,6 +200,7 @@ class LiveSession:
         self._abandoned = reply
         self.counts.num_late += 1
         self.counts.compute_s.append(self._clock() - started_s)
+        self._too_short_s = TOO_SHORT_GROWTH * max(self.counts.compute_s[-1], self._too_short_s)
         self._count("late")
         return None
 
@@ -206,6 +212,8 @@ class LiveSession:
         assert isinstance(result, LiveResult)
         self._is_failing = False
         self.counts.compute_s.append(seconds)
+        self._in_time_s.append(seconds)
+        self._too_short_s = 0.0
         self._services.metrics.count_block_time(seconds, self.is_live)
         self._count("converted")
         return result
