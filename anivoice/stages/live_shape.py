@@ -7,6 +7,9 @@ FRAME_SAMPLES = 160
 PITCH_CONTEXT_FRAMES = 30
 """Settled frames that the estimator hears once more: its first frames are not reliable."""
 
+RMVPE_CONTEXT_FRAMES = 15
+"""The same for rmvpe, at least. The reference leaves it 15 at a block of 160 ms and 6 at its default of 250 ms."""
+
 RMVPE_GRID_FRAMES = 32
 """rmvpe fills its frames up to a multiple of this."""
 
@@ -48,7 +51,7 @@ def pitch_window_frames(algo: str, num_unknown_frames: int) -> int:
 
     An estimator returns one frame more than it hears; with rmvpe that is a multiple of 32 (SPEC 11.3).
     """
-    num_frames = num_unknown_frames + PITCH_CONTEXT_FRAMES
     if "rmvpe" not in algo:
-        return num_frames
-    return -(-(num_frames + 1) // RMVPE_GRID_FRAMES) * RMVPE_GRID_FRAMES - 1
+        return num_unknown_frames + PITCH_CONTEXT_FRAMES
+    context_frames = RMVPE_CONTEXT_FRAMES if algo == "rmvpe" else PITCH_CONTEXT_FRAMES
+    return -(-(num_unknown_frames + context_frames + 1) // RMVPE_GRID_FRAMES) * RMVPE_GRID_FRAMES - 1
