@@ -35,7 +35,13 @@ def add_train_voice(kinds: Commands) -> None:
     parser.add_argument("--minutes", type=float, help="stop after this time at the latest; the voice is written, too")
     parser.add_argument("--index-vectors", type=int, default=10000, help="vectors of the index at most (10000)")
     parser.add_argument("--device", help="auto, cpu or cuda (auto)")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 on CUDA")
+    parser.add_argument(
+        "--precision",
+        dest="training_precision",
+        choices=("auto", "fp32", "bf16"),
+        default="auto",
+        help="auto: bf16 on CUDA, fp32 elsewhere",
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
     parser.set_defaults(run=_train_voice)
 
@@ -87,7 +93,7 @@ def _train_voice(arguments: argparse.Namespace) -> int:
         max_parallel=arguments.max_parallel,
         warps=tuple(arguments.warps),
         device=arguments.device,
-        precision=arguments.precision,
+        precision=arguments.training_precision,
         threads=arguments.threads,
         max_minutes=arguments.minutes,
         max_index_vectors=arguments.index_vectors,

@@ -29,7 +29,7 @@ def test_from_recordings_to_a_conversion(
     (weights / "my-encoder").symlink_to(h768_hf_dir)
     order = ["train", "voice", str(recordings), "buzz", "--weights-dir", str(weights), "--work", str(work)]
     order += ["--encoder", str(weights / "my-encoder"), "--pitch-extraction-algo", "pm", "--steps", "2"]
-    order += ["--batch-size", "1", "--device", "cpu", "--index-vectors", "50"]
+    order += ["--batch-size", "1", "--device", "cpu", "--index-vectors", "50", "--precision", "bf16"]
     assert main(order) == 0
     assert sorted(path.name for path in weights.iterdir()) == ["buzz.index", "buzz.pth", "my-encoder"]
     assert torch.load(weights / "buzz.pth", weights_only=True)["embedder_model"] == "my-encoder"

@@ -99,10 +99,8 @@ def mixed_speakers_warning(median_f0_hz: Sequence[float]) -> list[str]:
     gap, below = max((b - a, a) for a, b in pairwise(semitones))
     if gap < MAX_MEDIAN_SPREAD_SEMITONES / 2:
         return []
-    low, high = (
-        2 ** (float(x) / 12)
-        for x in (np.median(semitones[semitones <= below]), np.median(semitones[semitones > below]))
-    )
+    groups = semitones[semitones <= below], semitones[semitones > below]
+    low, high = (2 ** (float(np.median(group)) / 12) for group in groups)
     return [
         f"the recordings' pitch falls into two groups (about {low:.0f} and {high:.0f} Hz): is this one speaker? "
         "Keep the recordings of one"
