@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from anivoice.client.pacing import DelayMeter, at_their_time, percentiles
 from anivoice.client.stream_client import StreamClient
 from anivoice.errors import AnivoiceError
+from anivoice.server.event_loop import loop_factory
 
 SETTLED = "settled"
 SAMPLE_BYTES = 2
@@ -178,18 +179,10 @@ async def _watch_loop(load: Load, settling_s: float) -> None:
         load.lags_ms.append(1000 * max(time.perf_counter() - due_s, 0.0))
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
 def main() -> None:
     """Reads the plan, runs it, writes the figures."""
     plan = LoadPlan(**json.load(sys.stdin))
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         sys.stdout.write(json.dumps(runner.run(run_load(plan)).figures()) + "\n")
 
 

@@ -18,6 +18,7 @@ from anivoice.parameters import ConversionParameters
 from anivoice.server import middleware
 from anivoice.server.auth import warn_if_open
 from anivoice.server.conversions import Conversions
+from anivoice.server.event_loop import keep_turns_short, loop_factory
 from anivoice.server.handover import Handover
 from anivoice.server.live_source import Sources
 from anivoice.server.openapi import openapi_document
@@ -118,7 +119,7 @@ async def _run_services(app: web.Application) -> AsyncIterator[None]:
     await asyncio.wait([housekeeping])
     services.sessions.close()
     await asyncio.to_thread(services.room.engine.stop)
-    await services.warm_up.stop()
+    await services.warm_up.wait()
     await services.conversions.close()
     await services.workers.close()
 
@@ -152,18 +153,8 @@ def serve(settings: Settings, defaults: ConversionParameters) -> int:
     )
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells which of its builds it tries
     app = build_app(settings, defaults)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_serve(app, settings))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    if sys.platform == "win32":
-        import winloop
-
-        return winloop.new_event_loop
-    import uvloop
-
-    return uvloop.new_event_loop
 
 
 async def _serve(app: web.Application, settings: Settings) -> int:
@@ -183,7 +174,10 @@ async def _serve(app: web.Application, settings: Settings) -> int:
             )
             return 1
         await _log_ready(app[SERVICES], runner)
-        await stop.wait()
+        async with asyncio.TaskGroup() as group:
+            calming = group.create_task(keep_turns_short(app[SERVICES].warm_up))
+            await stop.wait()
+            calming.cancel()
         logger.info("shutting down")
     finally:
         await runner.cleanup()

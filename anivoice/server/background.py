@@ -12,7 +12,8 @@ from anivoice.config import Settings
 from anivoice.engine.room import EngineRoom
 from anivoice.errors import AnivoiceError
 from anivoice.parameters import ConversionParameters
-from anivoice.server.app import _loop_factory, build_app
+from anivoice.server.app import build_app
+from anivoice.server.event_loop import keep_turns_short, loop_factory
 from anivoice.server.services import SERVICES, Services
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ class BackgroundServer:
 
     def _run(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 runner.run(self._serve())
         except Exception as error:
             if self._started.done():
@@ -79,6 +80,9 @@ class BackgroundServer:
             await runner.setup()
             await web.TCPSite(runner, HOST, 0).start()
             self._started.set_result(f"http://{HOST}:{runner.addresses[0][1]}")
-            await stop.wait()
+            async with asyncio.TaskGroup() as group:
+                calming = group.create_task(keep_turns_short(self.services.warm_up))
+                await stop.wait()
+                calming.cancel()
         finally:
             await runner.cleanup()

@@ -6,7 +6,7 @@ from collections import deque
 from anivoice.engine.batch import Job, LiveRequest, Work
 from anivoice.engine.engine import Engine
 
-GATHER_S = 0.002
+GATHER_S = 0.001
 
 
 class Reply:

@@ -27,7 +27,7 @@ MAX_EXPECTATION_BLOCKS = 5
 TOO_SHORT_GROWTH = 1.25
 """After a late block the next is given up earlier, so that the one behind it, which has waited less, can be heard."""
 Samples = NDArray[np.float32]
-PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
+PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 @dataclass
@@ -44,8 +44,8 @@ class BlockCounts:
         """Percentiles of the last blocks; empty without any."""
         if not self.compute_s:
             return {}
-        values = np.percentile(np.array(self.compute_s), list(PERCENTILES.values()))
-        return {name: round(1000 * float(value), 3) for name, value in zip(PERCENTILES, values, strict=True)}
+        values, last = sorted(self.compute_s), len(self.compute_s) - 1
+        return {name: round(1000 * values[round(share * last)], 3) for name, share in PERCENTILES.items()}
 
 
 class LiveSession:

@@ -61,8 +61,8 @@ class WarmUp:
         """The server is to end: a warm-up that fails now fails for that reason."""
         self._is_ending = True
 
-    async def stop(self) -> None:
-        """Waits for a warm-up that runs. Stop the engine before."""
+    async def wait(self) -> None:
+        """Until no warm-up runs. At the end of the server stop the engine before."""
         if self._task is not None:
             await asyncio.wait([self._task])
 
