@@ -81,6 +81,13 @@ class Encoded(NamedTuple):
     logits: Tensor
 
 
+def told_features(encoded: Encoded) -> Tensor:
+    """`[B, N, bottleneck + num_phones]`: the bottleneck, and the phones' log-probabilities scaled to -1..1."""
+    log_probabilities = F.log_softmax(encoded.logits.float(), dim=2).clamp(min=MIN_LOG_PROBABILITY)
+    scaled = 1.0 - 2.0 * log_probabilities / MIN_LOG_PROBABILITY
+    return torch.cat([encoded.bottleneck, scaled.to(encoded.bottleneck.dtype)], dim=2)
+
+
 class MelFrontEnd(nn.Module):
     """16 kHz audio `[B, L]` -> log-mel power `[B, M, 80]`, M = (L - 400) // 160 + 1. Float32 throughout."""
 
@@ -244,11 +251,9 @@ class SmallEncoder(nn.Module):
         return Encoded(self.bottleneck_norm(self.to_bottleneck(x)), self.to_logits(x))
 
     def features_of(self, encoded: Encoded) -> Tensor:
-        """`[B, N, 768]`: bottleneck, log-probabilities scaled to -1..1, zeros."""
-        log_probabilities = F.log_softmax(encoded.logits.float(), dim=2).clamp(min=MIN_LOG_PROBABILITY)
-        scaled = 1.0 - 2.0 * log_probabilities / MIN_LOG_PROBABILITY
-        features = torch.cat([encoded.bottleneck, scaled.to(encoded.bottleneck.dtype)], dim=2)
-        return F.pad(features, (0, self.config.feature_width - features.shape[2]))
+        """`[B, N, 768]`: what is told of each frame, and zeros."""
+        told = told_features(encoded)
+        return F.pad(told, (0, self.config.feature_width - told.shape[2]))
 
     def forward(self, samples: Tensor, version: Version) -> Tensor:
         """Content features of mono audio at 16 kHz: `[B, L]` -> `[B, N, 768]`, N = `num_frames(L)`.

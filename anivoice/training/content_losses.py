@@ -6,7 +6,7 @@
 - sameness: two changed copies of one moment give the same features;
 - anchor (where one is given): the reference speaker's own features stay where an earlier encoder had them, so that
   voices trained on that one can be used with this one;
-- speaker: a classifier tries to tell the person by the bottleneck, and the encoder to prevent it (Ganin & Lempitsky,
+- speaker: a classifier tries to tell the person by the features, and the encoder to prevent it (Ganin & Lempitsky,
   2015: the gradient is turned around).
 """
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anivoice.models.small_encoder import NUM_MELS, Encoded, SmallEncoder
+from anivoice.models.small_encoder import NUM_MELS, Encoded, SmallEncoder, told_features
 from anivoice.training.content_batches import Batch
 from anivoice.training.manifest import UNKNOWN_INDEX
 from anivoice.training.phones import INDEX_OF_PHONE, SILENCE
@@ -73,8 +73,8 @@ class TrainingHeads(nn.Module):
         self.sound = nn.Sequential(
             nn.Linear(bottleneck + num_phones, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, NUM_MELS)
         )
-        self.frame_speaker = _classifier(bottleneck, num_persons)
-        self.mean_speaker = _classifier(bottleneck, num_persons)
+        self.frame_speaker = _classifier(bottleneck + num_phones, num_persons)
+        self.mean_speaker = _classifier(bottleneck + num_phones, num_persons)
 
 
 def _classifier(width: int, num_classes: int) -> nn.Sequential:
@@ -98,7 +98,7 @@ def content_losses(
     sound = _sound_loss(heads, encoded, batch, generator)
     sameness = _sameness_loss(encoded, batch.match)
     is_speech = (batch.phone != INDEX_OF_PHONE[SILENCE]).float()
-    speaker, speaker_accuracy = _speaker_loss(heads, encoded.bottleneck, batch.person, is_speech, speaker_strength)
+    speaker, speaker_accuracy = _speaker_loss(heads, told_features(encoded), batch.person, is_speech, speaker_strength)
     total = weights.phones * phones + weights.sound * sound + weights.sameness * sameness + weights.speaker * speaker
     known = (batch.phone != UNKNOWN_INDEX) & (batch.phone != INDEX_OF_PHONE[SILENCE])
     accuracy = (encoded.logits.argmax(2) == batch.phone)[known].float().mean()
@@ -150,10 +150,10 @@ def anchor_loss(encoder: SmallEncoder, anchor: SmallEncoder, reference_mel: Tens
 
 
 def _speaker_loss(
-    heads: TrainingHeads, bottleneck: Tensor, person: Tensor, is_speech: Tensor, strength: float
+    heads: TrainingHeads, features: Tensor, person: Tensor, is_speech: Tensor, strength: float
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the persons by frame and by the clip's mean; speech frames only."""
-    turned: Tensor = _TurnGradient.apply(bottleneck, strength)  # type: ignore[no-untyped-call]
+    turned: Tensor = _TurnGradient.apply(features, strength)  # type: ignore[no-untyped-call]
     person = torch.cat([person, person])
     share = is_speech / is_speech.sum(1, keepdim=True).clamp(min=1)
     by_mean = heads.mean_speaker((turned * share.unsqueeze(2)).sum(1)).float()
