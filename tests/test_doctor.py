@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from models.small_encoders import ENCODER_ID, save_tiny_encoder
 
 from anivoice import doctor
 from anivoice.diagnosis import machine, speed, weights
@@ -269,6 +270,16 @@ class TestWeights:
         check = weights.check_rmvpe if name == "rmvpe.pt" else weights.check_content_encoder
         assert single(check(weights_dir)).status == "wrong"
         assert not (tmp_path / "canary").exists()
+
+    def test_an_embedded_encoder_is_read_and_is_enough_to_serve(self, weights_dir: Path) -> None:
+        path = save_tiny_encoder(weights_dir / f"{ENCODER_ID}.safetensors")
+        usual, embedded = weights.check_content_encoder(weights_dir)
+        assert (usual.status, usual.prevents_serving) == ("missing", False)
+        assert (embedded.name, embedded.status) == (ENCODER_ID, "ok")
+        path.write_bytes(path.read_bytes()[:-100])
+        usual, embedded = weights.check_content_encoder(weights_dir)
+        assert usual.prevents_serving
+        assert embedded.status == "wrong"
 
     def test_content_encoder_directory(self, weights_dir: Path, h768_hf_dir: Path) -> None:
         shutil.copytree(h768_hf_dir, weights_dir / "contentvec")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from anivoice.assets import CONTENT_ENCODER_PLACES, find_content_encoder, find_rmvpe
+from anivoice.assets import CONTENT_ENCODER_PLACES, EMBEDDED_ENCODER_PREFIX, find_content_encoder, find_rmvpe
 from anivoice.diagnosis.finding import Finding
 from anivoice.errors import AnivoiceError
 
@@ -20,12 +20,20 @@ def check_weights_dir(weights_dir: Path) -> list[Finding]:
 
 
 def check_content_encoder(weights_dir: Path) -> list[Finding]:
+    """The usual one, without which only voices of the embedded encoders can be used, and those."""
+    embedded = [_check_embedded(path) for path in sorted(weights_dir.glob(f"{EMBEDDED_ENCODER_PREFIX}*.safetensors"))]
     path = find_content_encoder(weights_dir)
-    if path is None:
-        places = ", ".join(CONTENT_ENCODER_PLACES[:3])
-        detail = f"{weights_dir} holds none of {places}, ..."
-        return [Finding("content encoder", "missing", detail, f"{FETCH} contentvec", is_essential=True)]
-    return [_check_readable("content encoder", path, describe_content_encoder, f"{FETCH} contentvec --force", True)]
+    if path is not None:
+        remedy = f"{FETCH} contentvec --force"
+        return [_check_readable("content encoder", path, describe_content_encoder, remedy, True), *embedded]
+    detail = f"{weights_dir} holds none of {', '.join(CONTENT_ENCODER_PLACES[:3])}, ..."
+    is_essential = not any(finding.status == "ok" for finding in embedded)
+    return [Finding("content encoder", "missing", detail, f"{FETCH} contentvec", is_essential), *embedded]
+
+
+def _check_embedded(path: Path) -> Finding:
+    remedy = "Put the file that came with the voices there again."
+    return _check_readable(path.stem, path, describe_content_encoder, remedy, False)
 
 
 def check_rmvpe(weights_dir: Path) -> list[Finding]:
