@@ -83,19 +83,13 @@ class LivePath:
         """In small pieces, or in one that may be recorded."""
         encoder, version = placed.encoder, requests[0].voice.config.version
         if self.lanes.pauses:
-            return (yield from named("content", content_steps(self._encoding(encoder, samples, requests))))
+            remembers = encoder.remembers and all(request.memory is not None for request in requests)
+            encoding = _remembering(encoder, samples, requests) if remembers else encoder.steps(samples, version)
+            return (yield from named("content", content_steps(encoding)))
         with self.lanes.on(CONTENT):
             return self.lanes.call(
                 encoder, ("content", version), lambda x: finish(content_steps(encoder.steps(x, version))), [samples]
             )
-
-    @staticmethod
-    def _encoding(encoder: ContentEncoder, samples: Tensor, requests: Sequence[LiveRequest]) -> ModelSteps[Tensor]:
-        """Of a stream by itself what its memory does not know; of several at once everything."""
-        request, version = requests[0], requests[0].voice.config.version
-        if len(requests) > 1 or request.memory is None:
-            return encoder.steps(samples, version)
-        return encoder.stream_steps(samples, version, request.memory, request.window_frame // 2, len(request.samples))
 
     def _pitch(self, samples: Tensor, requests: Sequence[LiveRequest]) -> tuple[Tensor | None, Tensor | None]:
         """f0 as estimated and as it is to be heard, `[B, P]`; None for voices without f0."""
@@ -175,6 +169,16 @@ class LivePath:
         if rows[-1] - rows[0] + 1 == len(rows):
             return slice(rows[0], rows[-1] + 1)
         return self.lanes.upload(np.array(rows))
+
+
+def _remembering(encoder: ContentEncoder, samples: Tensor, requests: Sequence[LiveRequest]) -> ModelSteps[Tensor]:
+    """Stream by stream what its memory does not know: so each hears the same, whoever is computed with it."""
+    rows = []
+    for row, request in zip(samples.unsqueeze(1), requests, strict=True):
+        assert request.memory is not None
+        version, first_frame = request.voice.config.version, request.window_frame // 2
+        rows.append((yield from encoder.stream_steps(row, version, request.memory, first_frame, len(request.samples))))
+    return torch.cat(rows)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,11 @@ class ContentEncoder:
         """`encode` with pauses."""
         return self.model.steps(samples.to(self.device, self.dtype), version)
 
+    @property
+    def remembers(self) -> bool:
+        """Whether `stream_steps` saves anything: where computing is slow, on the CPU, and much of it is convolution."""
+        return self.device.type == "cpu" and self.dtype == torch.float32 and isinstance(self.model, HubertModel)
+
     def stream_steps(
         self, samples: Tensor, version: Version, memory: StreamMemory, first_frame: int, num_samples: int
     ) -> Steps[Tensor]:
@@ -44,8 +49,7 @@ class ContentEncoder:
         far `num_samples` are there. What `memory` knows of it is not computed again, where that is worth its while.
         """
         model = self.model
-        is_slow = self.device.type == "cpu" and self.dtype == torch.float32
-        if not is_slow or not isinstance(model, HubertModel) or model.num_frames(samples.shape[1]) == 0:
+        if not self.remembers or not isinstance(model, HubertModel) or model.num_frames(samples.shape[1]) == 0:
             return self.steps(samples, version)
         extractor = model.feature_extractor
         if memory.content is None or memory.content.owner is not extractor:
