@@ -20,7 +20,7 @@ def add_bench_voice(benchmarks: Commands) -> None:
     parser.add_argument("--max-utterances", type=int, default=40, help="of each set at most (40)")
     parser.add_argument("--streamed", action="store_true", help="through the live path instead of the file path")
     parser.add_argument("--floor", action="store_true", help="convert nothing: what the judges say of the sources")
-    parser.add_argument("--judge-pitch", default="pm", help="pitch method of the judge (pm)")
+    parser.add_argument("--judge-pitch", default="fcpe", help="pitch method of the judge (fcpe)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the converted files")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, - for standard output")
     add_device_options(parser)

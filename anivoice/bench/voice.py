@@ -48,7 +48,7 @@ class JudgeOptions:
     streamed: bool = False
     floor: bool = False
     transpose: float | None = None
-    judge_pitch: str = "pm"
+    judge_pitch: str = "fcpe"
     keep_folder: Path | None = None
 
 

@@ -49,7 +49,19 @@ def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         soundfile.write(tmp_path / name / "a.wav", clip, 16000)
         (tmp_path / name / "a.txt").write_text("Word.")
     order = ["--target", str(tmp_path / "target"), "--set", f"low={tmp_path / 'low'}", "--weights-dir", str(weights)]
-    return ["bench", "voice", *order, "--device", "cpu", "--threads", "1", "--pitch-extraction-algo", "pm"]
+    return [
+        "bench",
+        "voice",
+        *order,
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+        "--pitch-extraction-algo",
+        "pm",
+        "--judge-pitch",
+        "pm",
+    ]
 
 
 def figures(arguments: list[str], tmp_path: Path) -> dict[str, dict[str, float]]:
