@@ -68,10 +68,14 @@ async def test_three_times_too_slow(serve_fake, fake, connect):
         await socket.send_bytes(block)
         await asyncio.sleep(0.06)
     fake.runner.delay_s = 0.0
-    heard = await flush(socket)
+    await socket.send_json({"flush": True})
+    heard, texts = await receive_until(socket, "flushed")
     assert 30 > len(heard) / len(block) > 2
     num_left_out = blocks_of(client, "dropped")
     assert num_left_out > 5
+    overruns = [text["dropped_blocks"] for text in texts if text["event"] == "overrun"]
+    assert overruns == sorted(set(overruns))
+    assert overruns[-1] == texts[-1]["dropped_blocks"] == num_left_out
     assert len(heard) == pytest.approx((30 - num_left_out) * len(block), abs=len(block))
     await socket.send_bytes(pcm(tone(0.3)))
     after = await flush(socket)
