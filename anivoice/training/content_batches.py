@@ -20,7 +20,7 @@ from anivoice.training.mel_augment import FLOOR, change_spectra
 
 PERSON_EXPONENT = 0.75
 """A person with n clips is drawn in proportion to n to this power: nobody dominates, the rare are not worn out."""
-PLAIN_SHARE = 0.12
+PLAIN_SHARE = 0.6
 LATE_START_SHARE = 0.15
 """Of the rows begin with silence, as streams do."""
 

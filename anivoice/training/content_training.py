@@ -52,7 +52,8 @@ class ContentTraining:
 
     `reference_voice` is whose sound the bottleneck learns to foretell (None: the one with the most sentences).
     `anchor` is an earlier encoder of the same sizes whose voices are to fit this one, too.
-    `precision` bf16 is faster wherever the processor has it. Without `prepares` the run trains on what its cache holds
+    `precision` bf16 is faster wherever the processor has it, `compiles` (torch.compile) where there is a C++ compiler.
+    Without `prepares` the run trains on what its cache holds
     already.
     """
 
@@ -70,6 +71,7 @@ class ContentTraining:
     anchor: Path | None = None
     prepares: bool = True
     precision: Precision = "fp32"
+    compiles: bool = False
     weights: LossWeights = field(default_factory=LossWeights)
     network: SmallEncoderConfig = field(default_factory=SmallEncoderConfig)
 
@@ -81,6 +83,9 @@ class Run:
         torch.manual_seed(settings.seed)
         self.settings, self.clips, self.device = settings, clips, device
         self.encoder = SmallEncoder(settings.network).to(device)
+        if settings.compiles:
+            for layer in self.encoder.layers:
+                layer.compile(dynamic=False)
         num_persons = len(clips.person_index)
         self.heads = TrainingHeads(settings.network.bottleneck, settings.network.num_phones, num_persons).to(device)
         self.average = SmallEncoder(settings.network).to(device).requires_grad_(False)
