@@ -23,6 +23,7 @@ def add_train_voice(kinds: Commands) -> None:
         "the embedded voice, where it is installed and no --size is given)",
     )
     parser.add_argument("--size", help="begin from nothing: small (32 kHz), 32000, 40000 or 48000")
+    parser.add_argument("--judges", type=Path, metavar="CHECKPOINT", help="discriminators of another run (its last.pt)")
     parser.add_argument("--encoder", help="content encoder's file or folder (default: what the base was made for)")
     parser.add_argument("--pitch-extraction-algo", help="pitch method (rmvpe, else fcpe)")
     parser.add_argument("--parallel", type=Path, nargs="+", default=[], metavar="FOLDER", help=PARALLEL_HELP)
@@ -87,6 +88,7 @@ def _train_voice(arguments: argparse.Namespace) -> int:
         work=arguments.work,
         base=arguments.base,
         size=arguments.size,
+        judges=arguments.judges,
         encoder=arguments.encoder,
         pitch_algo=arguments.pitch_extraction_algo,
         parallel=tuple(arguments.parallel),

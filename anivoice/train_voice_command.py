@@ -39,6 +39,7 @@ class VoiceOrder:
     work: Path | None
     base: str | None
     size: str | None
+    judges: Path | None
     encoder: str | None
     pitch_algo: str | None
     parallel: tuple[Path, ...]
@@ -70,6 +71,8 @@ def train_voice(order: VoiceOrder) -> int:
     plan = replace(order.plan, precision=_precision(order.precision, device))
     run = VoiceRun(files, base, plan, embedder_model, device)
     _say(f"{run.data.total_seconds / 60:.1f} minutes in {len(run.data.slices)} slices, recipe {base.recipe}")
+    if order.judges is not None:
+        run.take_judges(order.judges)
     if run.resume():
         _say(f"goes on from step {run.trainer.step}")
     try:

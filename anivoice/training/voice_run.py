@@ -110,6 +110,14 @@ class VoiceRun:
     def model(self) -> Synthesizer:
         return self.trainer.model
 
+    def take_judges(self, checkpoint: Path) -> None:
+        """The discriminators of another run. Raises InvalidModelFile if they are of another width."""
+        state = load_training_file(checkpoint, self.trainer.device).get("discriminators")
+        try:
+            self.trainer.discriminators.load_state_dict(state if isinstance(state, dict) else {})
+        except RuntimeError as error:
+            raise InvalidModelFile(f"{checkpoint} holds no discriminators of this width") from error
+
     def resume(self) -> bool:
         """Goes on from the last checkpoint, if there is one. Raises InvalidParameter if it is of another plan."""
         path = self.files.checkpoint

@@ -10,7 +10,7 @@ import pytest
 import torch
 from toy_voice import CONTENT_WIDTH, TINY, write_toy_set
 
-from anivoice.errors import InvalidParameter
+from anivoice.errors import InvalidModelFile, InvalidParameter
 from anivoice.models.checkpoints.index_file import read_index_file
 from anivoice.models.checkpoints.voice_file import load_voice_file
 from anivoice.models.flow import Flow
@@ -91,6 +91,18 @@ def test_the_judges_join_when_it_is_time(files: RunFiles) -> None:
     run = run_of(files, replace(PLAN, gan_from=1))
     assert "deception" not in run.trainer.train_step(run.data)
     assert run.trainer.train_step(run.data).keys() >= {"deception", "features", "judges"}
+
+
+def test_judges_of_another_run(files: RunFiles) -> None:
+    first = run_of(files, replace(PLAN, gan_from=0))
+    losses_of(first, 1)
+    first.save()
+    second = run_of(files, replace(PLAN, seed=1))
+    second.take_judges(files.checkpoint)
+    for name, tensor in first.trainer.discriminators.state_dict().items():
+        assert torch.equal(tensor, second.trainer.discriminators.state_dict()[name])
+    with pytest.raises(InvalidModelFile, match="of this width"):
+        run_of(files, replace(PLAN, discriminator_width=8)).take_judges(files.checkpoint)
 
 
 def test_the_written_voice_is_of_the_format(files: RunFiles) -> None:
