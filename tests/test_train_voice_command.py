@@ -28,7 +28,8 @@ def test_from_recordings_to_a_conversion(
     weights.mkdir()
     (weights / "my-encoder").symlink_to(h768_hf_dir)
     order = ["train", "voice", str(recordings), "buzz", "--weights-dir", str(weights), "--work", str(work)]
-    order += ["--encoder", str(weights / "my-encoder"), "--pitch-extraction-algo", "pm", "--steps", "2"]
+    order += ["--encoder", str(weights / "my-encoder"), "--pitch-extraction-algo", "pm", "--steps", "1"]
+    order += ["--warps", "1.1"]
     order += ["--batch-size", "1", "--device", "cpu", "--index-vectors", "50", "--precision", "bf16"]
     assert main(order) == 0
     assert sorted(path.name for path in weights.iterdir()) == ["buzz.index", "buzz.pth", "my-encoder"]
@@ -42,7 +43,17 @@ def test_from_recordings_to_a_conversion(
     assert soundfile.info(out).frames == 16000
     # Going on from that voice takes its encoder without being told.
     again = ["train", "voice", str(recordings), "second", "--base", "buzz", "--weights-dir", str(weights)]
-    again += ["--work", str(tmp_path / "work2"), "--pitch-extraction-algo", "pm", "--steps", "1", "--batch-size", "1"]
+    again += [
+        "--warps",
+        "--work",
+        str(tmp_path / "work2"),
+        "--pitch-extraction-algo",
+        "pm",
+        "--steps",
+        "1",
+        "--batch-size",
+        "1",
+    ]
     assert main([*again, "--device", "cpu"]) == 0
     assert torch.load(weights / "second.pth", weights_only=True)["embedder_model"] == "my-encoder"
 
