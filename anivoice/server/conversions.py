@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from anivoice.engine.batch import Job
 from anivoice.errors import Unavailable
+from anivoice.stages.background import step_back
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ class Conversions:
         self._max_places = max_running + max_waiting
         self._clock = clock
         self._turns = asyncio.Semaphore(max_running)
-        self._threads = ThreadPoolExecutor(max_running, thread_name_prefix="anivoice-convert")
+        self._threads = ThreadPoolExecutor(max_running, thread_name_prefix="anivoice-convert", initializer=step_back)
         self._typical_seconds = FIRST_GUESS_SECONDS
         self._closing = False
 
