@@ -95,8 +95,8 @@ LONGER_GEOMETRY: dict[str, LiveGeometry] = {
     "long": LiveGeometry(block_frames=64, context_frames=100, crossfade_frames=6, lookahead_frames=8),
     "longest": LiveGeometry(block_frames=96, context_frames=100, crossfade_frames=6, lookahead_frames=8),
 }
-"""For machines that no preset suits, with as little context as is of use. Only `auto` takes them; who wants their lengths
-asks by number.
+"""For machines that no preset suits, with as little context as is of use. Only `auto` takes them; their lengths can be
+asked for by number.
 """
 
 
