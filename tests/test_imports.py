@@ -21,6 +21,7 @@ ALLOWED = {
     "stages": {"models", "errors", "pitch_methods"},
     "voices": {"models", "errors", "assets", "stages", "parameters"},
     "engine": {"stages", "models", "voices", "errors"},
+    "training": {"audio", "assets", "models", "stages", "voices", "errors"},
 }
 """What a room may import of the package, beside itself."""
 
