@@ -9,7 +9,7 @@ import torch
 from conformance import OWN_VECTORS, load_voice
 from numpy.typing import NDArray
 
-from anivoice.audio.live_geometry import PRESETS
+from anivoice.audio.live_geometry import PRESET_GEOMETRY
 from anivoice.bench.seam_measures import forget_position, run_stream, seam_ratio
 from anivoice.bench.seams import RATE_HZ, sound
 from anivoice.engine.engine import Engine
@@ -47,7 +47,7 @@ def source(voice: Voice, preset: str) -> Source:
 
 
 @pytest.mark.parametrize("name", ["vowel", "glide", "speech"])
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", PRESET_GEOMETRY)
 def test_seams_change_no_more_than_the_rest(engine: Engine, voice: Voice, preset: str, name: str) -> None:
     asked = source(voice, preset)
     run = run_stream(engine, asked, sound_of(name))

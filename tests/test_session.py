@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from anivoice.audio.history import History
-from anivoice.audio.live_geometry import PRESETS, live_geometry
+from anivoice.audio.live_geometry import PRESET_GEOMETRY, live_geometry
 from anivoice.engine.batch import LiveRequest, LiveResult
 from anivoice.errors import InvalidParameter
 from anivoice.session import LiveStream, Source, Step
@@ -68,7 +68,7 @@ def chirp(seconds: float, rate_hz: int) -> Samples:
     return (0.3 * np.sin(2 * np.pi * (150 * t + 600 * t * t))).astype(np.float32)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", PRESET_GEOMETRY)
 @pytest.mark.parametrize(("rate_hz", "output_rate_hz"), [(48000, None), (16000, 48000), (44100, 40000), (22050, None)])
 def test_what_goes_in_comes_out_in_time(voice: Voice, preset: str, rate_hz: int, output_rate_hz: int | None) -> None:
     samples = chirp(1.7, rate_hz)

@@ -14,7 +14,7 @@ leaves at step `k` began `delay` before `end(k)`.
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from anivoice.errors import InvalidParameter
 
@@ -28,7 +28,6 @@ MAX_CROSSFADE_MS = 200
 MAX_LOOKAHEAD_MS = 500
 
 Preset = Literal["ultra", "low", "balanced", "quality"]
-PRESETS: tuple[Preset, ...] = get_args(Preset)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from anivoice.session import LiveStream, Source, Step
 Samples = NDArray[np.float32]
 Spoil = Callable[[LiveRequest], LiveRequest]
 
-MEL_HOP_S = 0.01
 NUM_MELS = 80
 DB_PER_NEPER = 20 / math.log(10)
 MEL_RANGE_DB = 60.0

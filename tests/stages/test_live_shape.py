@@ -2,11 +2,11 @@
 
 import pytest
 
-from anivoice.audio.live_geometry import PRESET_GEOMETRY, PRESETS, Preset
+from anivoice.audio.live_geometry import PRESET_GEOMETRY, Preset
 from anivoice.stages.live_shape import pitch_window_frames
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", PRESET_GEOMETRY)
 def test_rmvpe_hears_no_less_settled_pitch_than_in_the_reference_and_no_padding(preset: Preset) -> None:
     geometry = PRESET_GEOMETRY[preset]
     num_unknown = geometry.block_frames + geometry.lookahead_frames + 1
