@@ -15,9 +15,8 @@ from anivoice.models.checkpoints.file_stamp import Stamp, stamp_of
 from anivoice.models.checkpoints.safe_pickle import float_state, load_torch_file
 from anivoice.models.steps import Steps
 from anivoice.pitch_methods import parse_pitch_algo
-from anivoice.stages.pitch import host_thread
 from anivoice.stages.pitch.contour import fit_frames, num_pitch_frames
-from anivoice.stages.pitch.host_thread import HostThread
+from anivoice.stages.pitch.host_thread import METHODS, compute_beside
 from anivoice.stages.pitch.hybrid import mix_contours
 
 PitchEstimator = Callable[[Tensor], Tensor]
@@ -79,7 +78,6 @@ class PitchExtractor:
         self.dtype = dtype
         self._before_drop = before_drop
         self._estimators: dict[str, PitchEstimator] = dict(estimators or {})
-        self._host = HostThread()
         self._stamps: dict[str, Stamp] = {}
         self._renewed: dict[str, Placing] = {}
         self._reading = threading.Lock()
@@ -134,8 +132,8 @@ class PitchExtractor:
         batch = self._batch(samples)
         contours = []
         for name, estimate in estimators.items():
-            if name in host_thread.METHODS:
-                future = self._host.submit(estimate, batch.cpu())
+            if name in METHODS:
+                future = compute_beside(estimate, batch.cpu())
                 while not future.done():
                     yield future
                 contours.append(future.result().to(self.device))

@@ -1,14 +1,29 @@
-"""A thread for pitch methods that cannot pause: libraries which compute a whole recording in one call."""
+"""Threads for pitch methods that cannot pause: libraries which compute a whole recording in one call."""
 
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from torch import Tensor
 
 from anivoice.stages.background import step_back
 
 METHODS = ("harvest", "dio", "pm")
 
 
-class HostThread(ThreadPoolExecutor):
-    """One thread beside the engine's. harvest and dio let go of Python's lock while they compute, pm does not."""
+def compute_beside(estimate: Callable[[Tensor], Tensor], samples: Tensor) -> Future[Tensor]:
+    """`estimate(samples)` beside the engine's thread, on one that ends with it.
 
-    def __init__(self) -> None:
-        super().__init__(1, thread_name_prefix="anivoice-pitch", initializer=step_back)
+    harvest and dio let go of Python's lock while they compute, pm does not.
+    """
+    future: Future[Tensor] = Future()
+
+    def compute() -> None:
+        step_back()
+        try:
+            future.set_result(estimate(samples))
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=compute, name="anivoice-pitch", daemon=True).start()
+    return future
