@@ -149,7 +149,7 @@ def run_bench_seams(
 
 
 def _print(rows: Sequence[Figures], title: str) -> None:
-    table = Table("sound", "preset", *COLUMNS.values(), title=title, box=SIMPLE, pad_edge=False)
+    table = Table("sound", "preset", *COLUMNS.values(), title=title, box=SIMPLE, pad_edge=False, collapse_padding=True)
     for row in rows:
         table.add_row(str(row["sound"]), str(row["preset"]), *(f"{row[name]:.2f}" for name in COLUMNS))
     Console().print(table)
