@@ -5,6 +5,7 @@ the figures as JSON.
 """
 
 import asyncio
+import gc
 import json
 import sys
 import time
@@ -87,6 +88,7 @@ async def run_load(plan: LoadPlan) -> Load:
         for number in range(len(plan.sessions))
     ]
     await ready.wait()
+    gc.disable()  # it would hold up all speakers at once, and then have them speak at once
     watching = asyncio.create_task(_watch_loop(load, plan.settling_s))
     await asyncio.gather(*clients)
     watching.cancel()
