@@ -1,6 +1,7 @@
 """Full-size networks with random weights, made in memory, and speech-like audio: what the benchmarks run on."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from anivoice.models.rmvpe import Rmvpe
 from anivoice.models.rmvpe_unet import RmvpeConfig
 from anivoice.models.vits import Synthesizer
 from anivoice.models.voice_config import VoiceConfig
+from anivoice.training.voice_network import FULL_LAYOUTS, full_config
 from anivoice.voices.voice import SharedEncoder, Voice, VoiceFiles
 
 HUBERT_BASE = HubertConfig(
@@ -32,9 +34,7 @@ LAYOUTS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "v1-32k": ((10, 4, 2, 2, 2), (16, 16, 4, 4, 4)),
     "v1-40k": ((10, 10, 2, 2), (16, 16, 4, 4)),
     "v1-48k": ((10, 6, 2, 2, 2), (16, 16, 4, 4, 4)),
-    "v2-32k": ((10, 8, 2, 2), (20, 16, 4, 4)),
-    "v2-40k": ((10, 10, 2, 2), (16, 16, 4, 4)),
-    "v2-48k": ((12, 10, 2, 2), (24, 20, 4, 4)),
+    **{f"v2-{rate_hz // 1000}k": layout for rate_hz, layout in FULL_LAYOUTS.items()},
 }
 """Upsampling rates and kernels of the real voices (SPEC 1.2)."""
 
@@ -44,23 +44,11 @@ def full_size_config(layout: str) -> VoiceConfig:
     if layout not in LAYOUTS:
         raise InvalidParameter(f"--synthetic: {layout!r} is not one of {', '.join(LAYOUTS)}")
     rates, kernels = LAYOUTS[layout]
-    return VoiceConfig(
+    return replace(
+        full_config(48000),
         version="v1" if layout.startswith("v1") else "v2",
-        has_f0=True,
-        inter_channels=192,
-        hidden_channels=192,
-        filter_channels=768,
-        num_heads=2,
-        num_layers=6,
-        kernel_size=3,
-        resblock="1",
-        resblock_kernel_sizes=(3, 7, 11),
-        resblock_dilation_sizes=((1, 3, 5),) * 3,
         upsample_rates=rates,
-        upsample_initial_channel=512,
         upsample_kernel_sizes=kernels,
-        num_speakers=109,
-        gin_channels=256,
         sample_rate_hz=100 * math.prod(rates),
     )
 
