@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from anivoice.engine.batch import Job, LiveRequest, Work
 from anivoice.engine.engine import Engine
@@ -12,15 +13,17 @@ GATHER_S = 0.001
 class Reply:
     """Where the engine puts the result of one live block. Made by `Handover.submit`."""
 
-    def __init__(self, handover: "Handover") -> None:
+    __slots__ = ("_error", "_handover", "_has_outcome", "_result", "take")
+
+    def __init__(self, handover: "Handover", take: "Callable[[Reply], None]") -> None:
         self._handover = handover
         self._has_outcome = False
         self._result: object = None
         self._error: BaseException | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self.has_come = False
+        self.take = take
 
     def done(self) -> bool:
+        """It has ended, but perhaps the event loop does not know it yet."""
         return self._has_outcome
 
     def set_running_or_notify_cancel(self) -> bool:
@@ -35,35 +38,11 @@ class Reply:
         self._error, self._has_outcome = error, True
         self._handover.send(self)
 
-    async def wait(self, timeout_s: float | None) -> bool:
-        """On the event loop: whether it has come, well or badly, within that time. One waiter at a time."""
-        if self.has_come or (timeout_s is not None and timeout_s <= 0):
-            return self.has_come
-        loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
-        timer = None if timeout_s is None else loop.call_later(timeout_s, self._wake)
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-            if timer is not None:
-                timer.cancel()
-        return self.has_come
-
     def result(self) -> object:
         """What has come; raises it if it is an error."""
         if self._error is not None:
             raise self._error
         return self._result
-
-    def arrive(self) -> None:
-        """It is on the event loop now."""
-        self.has_come = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 class Handover:
@@ -81,11 +60,11 @@ class Handover:
         self._sent: deque[Reply] = deque()
         self._is_called = False
 
-    def submit(self, request: LiveRequest, job: Job, deadline_s: float) -> Reply:
-        """As the engine's. What it refuses fails."""
+    def submit(self, request: LiveRequest, job: Job, deadline_s: float, take: Callable[[Reply], None]) -> Reply:
+        """As the engine's. `take` is called later, on the event loop, when it has ended. What is refused fails."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-        reply = Reply(self)
+        reply = Reply(self, take)
         self._asked.append(Work(request, job, reply, deadline_s))
         if len(self._asked) == 1:
             wait_s = self._asked_s + GATHER_S - self._loop.time()
@@ -111,4 +90,5 @@ class Handover:
     def _take(self) -> None:
         self._is_called = False  # first: what is sent from here on calls again
         while self._sent:
-            self._sent.popleft().arrive()
+            reply = self._sent.popleft()
+            reply.take(reply)

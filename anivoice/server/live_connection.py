@@ -1,5 +1,5 @@
-"""One connection of a live stream: what the client says, in order. Blocks that became due go to the loop of
-live_blocks.py, by a bounded queue.
+"""One connection of a live stream: what the client says, in order. Blocks that became due go to
+live_blocks.py.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from aiohttp import WSMessage, WSMsgType, web
 from anivoice.audio.wire import WireDecoder, WireEncoder
 from anivoice.errors import AnivoiceError, InvalidParameter, InvalidRequest, MissingAsset, Unavailable
 from anivoice.server.json_text import parse_object
-from anivoice.server.live_blocks import BlockLoop
+from anivoice.server.live_blocks import LiveBlocks
 from anivoice.server.live_events import changed_event, flushed_event, ready_event, stats_event
 from anivoice.server.live_sender import LiveSender
 from anivoice.server.live_session import LiveSession
@@ -36,28 +36,32 @@ class LiveConnection:
     """`run` it once. `clock` in seconds is the engine's."""
 
     def __init__(
-        self, services: Services, session: StreamSession, socket: web.WebSocketResponse, clock: Callable[[], float]
+        self,
+        services: Services,
+        session: StreamSession,
+        socket: web.WebSocketResponse,
+        transport: asyncio.WriteTransport,
+        clock: Callable[[], float],
     ) -> None:
         self.session = session
         self._socket = socket
         self._live = session.held if isinstance(session.held, LiveSession) else LiveSession(services, clock)
         session.held = self._live
-        self._sender = LiveSender(socket, services.settings.max_stall_seconds, clock)
-        self._blocks = BlockLoop(self._live, self._sender, services.metrics, clock)
+        self._sender = LiveSender(socket, transport, services.settings.max_stall_seconds, clock)
+        self._blocks = LiveBlocks(self._live, self._sender, services.metrics, clock, self.stop)
         self._decoder: WireDecoder | None = None
         self._wanted: StreamParameters | None = None
         self._wants_change = asyncio.Event()
         self._num_errors = 0
         self.may_return = True
         """Whether the client lost its connection, or ended its stream."""
-        self._stop_reason: AnivoiceError | None = None
+        self._stop_reason: Exception | None = None
         self._stopping = asyncio.Event()
         self._presence = Presence(services.settings.max_stall_seconds, clock)
 
     async def run(self) -> None:
         """Until it is over. Raises an ExceptionGroup of what went wrong."""
         loops = {
-            "blocks": self._blocks.run(),
             "changes": self._apply_changes(),
             "stats": self._tell_stats(),
             "stop": self._wait_for_stop(),
@@ -73,9 +77,9 @@ class LiveConnection:
         finally:
             self._blocks.abandon()
 
-    def stop(self, error: AnivoiceError) -> None:
+    def stop(self, error: Exception) -> None:
         """Ends the connection for that reason."""
-        self._stop_reason = error
+        self._stop_reason = self._stop_reason or error
         self._stopping.set()
 
     def doubt(self) -> None:
@@ -101,7 +105,7 @@ class LiveConnection:
                 return
             num_since_turn += 1
             if num_since_turn >= MESSAGES_PER_TURN:
-                await self._let_others()
+                await self._blocks.let_others()
                 num_since_turn = 0
 
     async def _take_other(self, message: WSMessage) -> bool:
@@ -117,12 +121,6 @@ class LiveConnection:
                 self.may_return = not _is_goodbye(message)
                 return False
         return True
-
-    async def _let_others(self) -> None:
-        """A turn of the event loop for them. A stream that is behind may have more in its socket: its blocks wait."""
-        self._blocks.queue.is_filling = self._blocks.is_behind
-        await asyncio.sleep(0)
-        self._blocks.queue.is_filling = False
 
     async def _take_audio(self, message: bytes) -> None:
         if not self._live.has_begun:

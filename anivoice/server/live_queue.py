@@ -30,7 +30,7 @@ class DueStep:
 
 
 class StepQueue:
-    """Steps in order. One putter, one getter, both on the event loop. `clock` in seconds, as the engine's."""
+    """Steps in order. Belongs to the event loop. `clock` in seconds, as the engine's."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.block_s = 1.0
@@ -39,7 +39,7 @@ class StepQueue:
         """More can be read at once: what has waited so long is not converted before it is known how old it is."""
         self._clock = clock
         self._waiting: deque[DueStep] = deque()
-        self._changed = asyncio.Event()
+        self._has_room = asyncio.Event()
         self._turn_s = 0.0
 
     def configure(self, is_live: bool, block_s: float) -> None:
@@ -53,12 +53,12 @@ class StepQueue:
     async def room(self) -> None:
         """Reliable: waits until one more may be put."""
         while not self.is_live and len(self._waiting) >= MAX_WAITING:
-            await self._wait()
+            self._has_room.clear()
+            await self._has_room.wait()
 
     def put(self, step: Step | None, message: Message | None) -> list[DueStep]:
         """Queues `step`, which came with `message`. Live: returns what was dropped for it."""
         self._waiting.append(DueStep(step, message, self._deadline_s(self._clock())))
-        self._changed.set()
         if message is None:
             return []
         message.num_steps += 1
@@ -71,11 +71,11 @@ class StepQueue:
             dropped.append(self._waiting.popleft())
         return dropped
 
-    async def get(self) -> DueStep:
-        """The oldest, when there is one."""
-        while not self._waiting or self.is_filling:
-            await (asyncio.sleep(0) if self._waiting else self._wait())
-        self._changed.set()
+    def take(self) -> DueStep | None:
+        """The oldest, if one waits and may go."""
+        if not self._waiting or self.is_filling:
+            return None
+        self._has_room.set()
         return self._waiting.popleft()
 
     def clear(self) -> list[DueStep]:
@@ -89,7 +89,3 @@ class StepQueue:
         self._turn_s = min(max(now_s, self._turn_s + self.block_s), now_s + MAX_BURST_SECONDS)
         patience_s = 0.0 if self.is_live else RELIABLE_PATIENCE_SECONDS
         return self._turn_s + (1 + SLACK_BLOCKS) * self.block_s + patience_s
-
-    async def _wait(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()

@@ -2,6 +2,7 @@
 holds its own stream up, and after a while loses the connection.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Coroutine, Mapping
 
@@ -11,13 +12,28 @@ from anivoice.errors import AnivoiceError
 
 Event = Mapping[str, object]
 
+MAX_BUFFERED_BYTES = 2**15
+"""A transport that has more to send is full."""
+
+FREE_BYTES = MAX_BUFFERED_BYTES // 4
+"""With so much or less it is free again."""
+
+MAX_HEADER_BYTES = 10
+
 
 class LiveSender:
     """Every method raises ConnectionError when the connection is lost. Ask `check` about once a second."""
 
-    def __init__(self, socket: web.WebSocketResponse, max_stall_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        transport: asyncio.WriteTransport,
+        max_stall_s: float,
+        clock: Callable[[], float],
+    ) -> None:
         self.wants_events = False
         self._socket = socket
+        self._transport = transport
         self._max_stall_s = max_stall_s
         self._clock = clock
         self._num_sending = 0
@@ -27,6 +43,17 @@ class LiveSender:
         """Raises TimeoutError when nothing has gone out for `max_stall_s` although something waits to."""
         if self._num_sending and self._clock() - self._moved_s > self._max_stall_s:
             raise TimeoutError(f"the client has taken nothing for {self._max_stall_s:g} s")
+
+    def send_at_once(self, messages: list[bytes]) -> bool:
+        """Sends audio without waiting; False if that is not possible now."""
+        num_bytes = self._transport.get_write_buffer_size()
+        is_free = num_bytes <= FREE_BYTES and not self._num_sending
+        num_bytes += sum(map(len, messages)) + MAX_HEADER_BYTES * len(messages)
+        if not is_free or num_bytes > MAX_BUFFERED_BYTES:
+            return False
+        for message in messages:
+            _run_through(self._socket.send_bytes(message))
+        return True
 
     async def send_audio(self, messages: list[bytes]) -> None:
         for message in messages:
@@ -59,3 +86,12 @@ class LiveSender:
         finally:
             self._num_sending -= 1
             self._moved_s = self._clock()
+
+
+def _run_through(sending: Coroutine[object, object, None]) -> None:
+    """To its end, without a task: it has nothing to wait for."""
+    try:
+        sending.send(None)
+    except StopIteration:
+        return
+    raise RuntimeError("the transport is full although it was free")

@@ -9,13 +9,13 @@ from aiohttp import WSCloseCode, web
 from anivoice.errors import AnivoiceError, Conflict, InvalidRequest, Unavailable
 from anivoice.server.conversions import SHUTTING_DOWN
 from anivoice.server.live_connection import LiveConnection
+from anivoice.server.live_sender import FREE_BYTES, MAX_BUFFERED_BYTES
 from anivoice.server.services import SERVICES, Services
 from anivoice.server.sessions import StreamSession
 
 logger = logging.getLogger(__name__)
 
 KIBIBYTE = 1024
-MAX_SEND_BUFFER_BYTES = 2**15
 MAX_CLOSE_SECONDS = 2.0
 
 
@@ -35,19 +35,21 @@ async def open_websocket(request: web.Request) -> web.StreamResponse:
     socket = web.WebSocketResponse(
         compress=False,
         max_msg_size=settings.max_message_kb * KIBIBYTE,
-        writer_limit=MAX_SEND_BUFFER_BYTES,
+        writer_limit=MAX_BUFFERED_BYTES,
         autoping=False,
     )
     if not socket.can_prepare(request):
         raise InvalidRequest("this is a WebSocket; connect to it as one, with ws:// in place of http://")
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError("the client has gone")
     session = _attach(request, services, session_id)
-    connection = LiveConnection(services, session, socket, time.perf_counter)
+    connection = LiveConnection(services, session, socket, transport, time.perf_counter)
     connections = request.app[CONNECTIONS]
     connections.add(connection)
     try:
         await socket.prepare(request)
-        if request.transport is not None:
-            request.transport.set_write_buffer_limits(MAX_SEND_BUFFER_BYTES)
+        transport.set_write_buffer_limits(MAX_BUFFERED_BYTES, FREE_BYTES)
         await _run(request, socket, connection)
     finally:
         connections.discard(connection)

@@ -98,6 +98,10 @@ class Socket:
 
     async def ping(self) -> None: ...
 
+    def get_write_buffer_size(self) -> int:
+        """As its transport: whatever was sent is gone."""
+        return 0
+
 
 class Stream:
     """A connection whose blocks are noted: when each left (loop time), and the input's time at its end."""
@@ -121,20 +125,23 @@ class Stream:
         )
         session = StreamSession("id", parameters, 0.0, 1e9)
         clock = asyncio.get_running_loop().time
-        socket = cast(web.WebSocketResponse, self.socket)
-        self.connection = LiveConnection(cast(Services, services), session, socket, clock)
-        self.live = self.connection._live
-        self._convert, self.live.convert = self.live.convert, self._noted
+        socket, transport = cast(web.WebSocketResponse, self.socket), cast(asyncio.WriteTransport, self.socket)
+        self.connection = LiveConnection(cast(Services, services), session, socket, transport, clock)
+        self.live, self._blocks = self.connection._live, self.connection._blocks
+        self._convert, self._blocks._convert = self._blocks._convert, self._begins
+        self._finish, self._blocks._finish = self._blocks._finish, self._ends
         self._clock: Callable[[], float] = clock
 
     async def _acquire(self, parameters: StreamParameters, chosen: object) -> Lease:
         return Lease(self._room, self._source, 1, self.key)
 
-    async def _noted(self, due: Any, step: Any) -> Any:
-        self.max_waiting = max(self.max_waiting, len(self.connection._blocks.queue))
-        samples = await self._convert(due, step)
-        self.left.append((self._clock(), step.end_frame / 100))
-        return samples
+    def _begins(self, due: Any, step: Any) -> None:
+        self.max_waiting = max(self.max_waiting, len(self._blocks.queue))
+        self._convert(due, step)
+
+    def _ends(self, result: Any, failed: bool) -> None:
+        self.left.append((self._clock(), self._blocks._step.end_frame / 100))
+        self._finish(result, failed)
 
     async def speak(self, seconds: float) -> None:
         """In real time, a message of 20 ms after the other."""

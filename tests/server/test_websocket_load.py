@@ -285,7 +285,7 @@ async def test_queue_of_a_live_stream_is_bounded():
     queue.configure(is_live=True, block_s=0.1)
     dropped = [queue.put(Step(number), Message(100.0, 0.0)) for number in range(6)]
     assert [len(some) for some in dropped] == [0, 0, 1, 1, 1, 1]
-    assert [(await queue.get()).step for _ in range(MAX_WAITING)] == [Step(4), Step(5)]
+    assert [queue.take().step for _ in range(MAX_WAITING)] == [Step(4), Step(5)]
 
 
 async def test_queue_lets_a_long_message_wait_up_to_a_second():
@@ -304,7 +304,7 @@ async def test_deadlines_of_blocks_that_come_too_fast_move_away():
     queue.configure(is_live=True, block_s=0.1)
     for number in range(3):
         queue.put(Step(number), message)
-    deadlines = [(await queue.get()).deadline_s - clock.now_s for _ in range(3)]
+    deadlines = [queue.take().deadline_s - clock.now_s for _ in range(3)]
     first = (1 + SLACK_BLOCKS) * 0.1
     assert deadlines == pytest.approx([first, first + 0.1, first + 0.2])
     for number in range(500):
