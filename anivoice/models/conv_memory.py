@@ -8,7 +8,6 @@ Shape letters: R places under the first layer's kernel, k its taps, C channels, 
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,10 +17,9 @@ HISTORY_SECONDS = 10.0
 
 
 class ConvMemory:
-    """Of one stream and the encoder `owner`. `assumed_frames`: so many frames of the first window pass as known."""
+    """Of one stream and one encoder. `assumed_frames`: so many frames of the first window pass as known."""
 
-    def __init__(self, owner: object, num_taps: int, places_per_second: float, assumed_frames: int = 0) -> None:
-        self.owner = owner
+    def __init__(self, num_taps: int, places_per_second: float, assumed_frames: int = 0) -> None:
         self._assumed_frames = assumed_frames
         self._history_places = HISTORY_SECONDS * places_per_second
         self._next_place = 0
@@ -61,14 +59,3 @@ class ConvMemory:
     def keep(self, features: Tensor, first_frame: int) -> None:
         """Frames `[1, C, N]` from `first_frame` on, in place of those of the window before."""
         self._features, self._first_frame = features, first_frame
-
-
-@dataclass(frozen=True)
-class StreamWindow:
-    """Where a window lies in its stream. `first_frame`: of 20 ms, negative where the window begins before the stream;
-    `num_samples`: the rest of the window is not there yet.
-    """
-
-    memory: ConvMemory
-    first_frame: int
-    num_samples: int

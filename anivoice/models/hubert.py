@@ -8,9 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from anivoice.errors import InvalidModelFile
-from anivoice.models.conv_memory import StreamWindow
+from anivoice.models.conv_memory import ConvMemory
 from anivoice.models.hubert_features import FeatureExtractor
 from anivoice.models.steps import Steps, chunks, finish, in_chunks
+from anivoice.models.stream_window import StreamWindow
 from anivoice.models.voice_config import Version
 
 # The encoder layer whose output v1 voices were trained on (SPEC 4).
@@ -236,6 +237,10 @@ class HubertModel(nn.Module):
             return (yield from self._layer_steps(samples, self.config.num_layers, window))
         projected: torch.Tensor = self.final_proj((yield from self._layer_steps(samples, V1_LAYER, window)))
         return projected
+
+    def new_memory(self, assumed_frames: int) -> ConvMemory:
+        """For one stream."""
+        return self.feature_extractor.new_memory(assumed_frames)
 
 
 def build_hubert(config: HubertConfig, state: Mapping[str, torch.Tensor]) -> HubertModel:

@@ -8,11 +8,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from anivoice.models.conv_memory import ConvMemory, StreamWindow
+from anivoice.models.conv_memory import ConvMemory
 from anivoice.models.steps import Steps, finish
+from anivoice.models.stream_window import StreamWindow
 
 # Frames the CPU computes at once: enough to fill its cores, few enough for the activations to stay in its caches.
 CPU_CHUNK_FRAMES = 64
+SAMPLE_RATE_HZ = 16000
 
 
 class ConvLayer(nn.Module):
@@ -87,6 +89,7 @@ class FeatureExtractor(nn.Module):
     def stream_steps(self, samples: torch.Tensor, window: StreamWindow) -> Steps[torch.Tensor]:
         """A window [T] of a stream -> [1, C, N]. What the stream's memory knows is not computed again."""
         first, memory = cast(ConvLayer, self.conv_layers[0]), window.memory
+        assert isinstance(memory, ConvMemory)
         hop_places = self.hop_samples // self.first_stride
         memory.hear(first.windows(samples[: window.num_samples]), window.first_frame * hop_places)
         known = memory.recall(window.first_frame, first.conv.out_channels)
@@ -97,10 +100,10 @@ class FeatureExtractor(nn.Module):
         memory.keep(features[:, :, : max(num_final, 0)], window.first_frame)
         return features
 
-    def new_memory(self, sample_rate_hz: int, assumed_frames: int) -> ConvMemory:
-        """For a stream."""
+    def new_memory(self, assumed_frames: int) -> ConvMemory:
+        """For one stream."""
         num_taps = cast(ConvLayer, self.conv_layers[0]).conv.kernel_size[0]
-        return ConvMemory(self, num_taps, sample_rate_hz / self.first_stride, assumed_frames)
+        return ConvMemory(num_taps, SAMPLE_RATE_HZ / self.first_stride, assumed_frames)
 
     def _chunked_steps(
         self, samples: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor

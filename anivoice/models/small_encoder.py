@@ -18,25 +18,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anivoice.errors import InvalidModelFile
-from anivoice.models.mel import mel_filterbank
+from anivoice.models.encoder_mel import HOP_SAMPLES, MEAN_FRAMES, NUM_MELS, WINDOW_SAMPLES, MelFrontEnd, RunningMean
+from anivoice.models.layer_memory import LayerMemory, Reach, Widths
 from anivoice.models.steps import Steps, finish
+from anivoice.models.stream_window import StreamWindow
 from anivoice.models.voice_config import Version
-
-WINDOW_SAMPLES = 400
-HOP_SAMPLES = 160
-NUM_FFT = 512
-NUM_MELS = 80
-MIN_HZ, MAX_HZ = 50.0, 7600.0
-POWER_FLOOR = 1e-7
-
-SPEECH_LEVEL, SPEECH_LEVEL_WIDTH = -9.0, 1.0
-"""Mean log-mel at which a frame counts half in the running mean, and how sharply: silence leaves the mean as it is."""
-MEAN_FRAMES = 100
-PRIOR_FRAMES = 15.0
-"""Weight of the training data's mean in the running mean, in frames of speech."""
 
 STEM_KERNEL = 5
 STRIDE_LEFT, STRIDE_KERNEL = 1, 3
+STEM_CONTEXT = 6
+"""Mel frames that the stem looks back at, and one more: an even number."""
+
 MIN_LOG_PROBABILITY = -8.0
 
 
@@ -86,49 +78,6 @@ def told_features(encoded: Encoded) -> Tensor:
     log_probabilities = F.log_softmax(encoded.logits.float(), dim=2).clamp(min=MIN_LOG_PROBABILITY)
     scaled = 1.0 - 2.0 * log_probabilities / MIN_LOG_PROBABILITY
     return torch.cat([encoded.bottleneck, scaled.to(encoded.bottleneck.dtype)], dim=2)
-
-
-class MelFrontEnd(nn.Module):
-    """16 kHz audio `[B, L]` -> log-mel power `[B, M, 80]`, M = (L - 400) // 160 + 1. Float32 throughout."""
-
-    filters: Tensor
-    window: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        filters = mel_filterbank(NUM_MELS, NUM_FFT, MIN_HZ, MAX_HZ, htk=True)
-        self.register_buffer("filters", filters.T.contiguous(), persistent=False)
-        self.register_buffer("window", torch.hann_window(WINDOW_SAMPLES), persistent=False)
-
-    def forward(self, samples: Tensor) -> Tensor:
-        frames = samples.float().unfold(1, WINDOW_SAMPLES, HOP_SAMPLES) * self.window.float()
-        spectrum = torch.fft.rfft(frames, NUM_FFT)
-        power = spectrum.real.square() + spectrum.imag.square()
-        mel: Tensor = (power @ self.filters.float() + POWER_FLOOR).log()
-        return mel
-
-
-class RunningMean(nn.Module):
-    """Takes from log-mel what stays the same for a second: loudness, microphone, room. Silence does not count.
-
-    The mean over the last MEAN_FRAMES frames, weighted by how much they are speech, and by the training data's mean
-    where there is little of it. A window of fixed length, so that it does not matter when a stream began.
-    """
-
-    prior: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("prior", torch.full((NUM_MELS,), -5.0))
-
-    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        """`[B, M, 80]` -> the difference from the mean, and the mean relative to `prior`, both `[B, M, 80]`."""
-        prior = self.prior.float()
-        weight = torch.sigmoid((mel.mean(2, keepdim=True) - SPEECH_LEVEL) / SPEECH_LEVEL_WIDTH)
-        weighted = torch.cat([(mel - prior) * weight, weight], dim=2).transpose(1, 2)
-        total = F.avg_pool1d(F.pad(weighted, (MEAN_FRAMES - 1, 0)), MEAN_FRAMES, stride=1).transpose(1, 2) * MEAN_FRAMES
-        mean = total[:, :, :-1] / (total[:, :, -1:] + PRIOR_FRAMES)
-        return mel - prior - mean, mean
 
 
 class Stem(nn.Module):
@@ -247,12 +196,17 @@ class SmallEncoder(nn.Module):
         for layer in self.layers:
             x = layer(x)
             yield
+        return self._heads(x)
+
+    def _heads(self, x: Tensor) -> Encoded:
         x = self.norm(x)
         return Encoded(self.bottleneck_norm(self.to_bottleneck(x)), self.to_logits(x))
 
     def features_of(self, encoded: Encoded) -> Tensor:
         """`[B, N, 768]`: what is told of each frame, and zeros."""
-        told = told_features(encoded)
+        return self._padded(told_features(encoded))
+
+    def _padded(self, told: Tensor) -> Tensor:
         return F.pad(told, (0, self.config.feature_width - told.shape[2]))
 
     def forward(self, samples: Tensor, version: Version) -> Tensor:
@@ -262,15 +216,51 @@ class SmallEncoder(nn.Module):
         """
         return finish(self.steps(samples, version))
 
-    def steps(self, samples: Tensor, version: Version) -> Steps[Tensor]:
-        """`forward` with pauses, so that a long window holds nobody up."""
+    def steps(self, samples: Tensor, version: Version, window: StreamWindow | None = None) -> Steps[Tensor]:
+        """`forward` with pauses, so that a long window holds nobody up.
+
+        `window`: `samples` [1, L] on the CPU are a window of a stream, which has a memory.
+        """
         feature_size = self.config.feature_size(version)
-        if self.num_frames(samples.shape[1]) == 0:
+        num_frames = self.num_frames(samples.shape[1])
+        if num_frames == 0:
             return samples.new_zeros(samples.shape[0], 0, feature_size)
+        if window is not None:
+            return self._padded((yield from self._stream_steps(samples, num_frames, window)))
         mel = self.front_end(samples)
         yield
         encoded = yield from self._encode_steps(mel)
-        return self.features_of(encoded)[:, : self.num_frames(samples.shape[1])]
+        return self.features_of(encoded)[:, :num_frames]
+
+    def new_memory(self, assumed_frames: int) -> LayerMemory:
+        """For one stream."""
+        c = self.config
+        widths = Widths(NUM_MELS, c.width, c.bottleneck + c.num_phones)
+        reach = Reach(MEAN_FRAMES + STEM_CONTEXT, c.attention_frames + c.conv_kernel - 2)
+        return LayerMemory(widths, reach, c.num_layers, assumed_frames)
+
+    def _stream_steps(self, samples: Tensor, num_frames: int, window: StreamWindow) -> Steps[Tensor]:
+        """What is told of each frame of the window, `[1, N, bottleneck + num_phones]`."""
+        memory = window.memory
+        assert isinstance(memory, LayerMemory)
+        known = memory.recall(window.first_frame, num_frames)
+        num_known = known.shape[1]
+        if num_known == num_frames:
+            return known
+        before = memory.mel.shape[1]
+        mel = torch.cat([memory.mel, self.front_end(samples[:, 2 * HOP_SAMPLES * num_known :])], dim=1)
+        yield
+        difference, mean = (part[:, max(before - STEM_CONTEXT, 0) :] for part in self.running_mean(mel))
+        x = self.stem(difference, mean)[:, min(before, STEM_CONTEXT) // 2 :]
+        inputs: list[Tensor] = []
+        for layer, earlier in zip(self.layers, memory.inputs, strict=True):
+            inputs.append(torch.cat([earlier, x], dim=1))
+            x = layer(inputs[-1])[:, earlier.shape[1] :]
+            yield
+        told = torch.cat([known, told_features(self._heads(x))], dim=1)[:, :num_frames]
+        num_settled = max(self.config.num_frames(window.num_samples - self.config.lookahead_samples), num_known)
+        memory.keep(window.first_frame, told[:, :num_settled], mel, inputs, num_settled - num_known)
+        return told
 
 
 def build_small_encoder(config: SmallEncoderConfig, state: Mapping[str, Tensor], encoder_id: str) -> SmallEncoder:

@@ -7,13 +7,10 @@ from torch import Tensor
 
 from anivoice.models.checkpoints.content_file import load_content_model
 from anivoice.models.content_model import ContentModel
-from anivoice.models.conv_memory import StreamWindow
-from anivoice.models.hubert import HubertModel
 from anivoice.models.steps import Steps, finish
+from anivoice.models.stream_window import StreamWindow
 from anivoice.models.voice_config import Version
 from anivoice.stages.stream_memory import StreamMemory
-
-SAMPLE_RATE_HZ = 16000
 
 
 class ContentEncoder:
@@ -39,8 +36,8 @@ class ContentEncoder:
 
     @property
     def remembers(self) -> bool:
-        """Whether `stream_steps` saves anything: where computing is slow, on the CPU, and much of it is convolution."""
-        return self.device.type == "cpu" and self.dtype == torch.float32 and isinstance(self.model, HubertModel)
+        """Whether `stream_steps` saves anything: where computing is slow, on the CPU."""
+        return self.device.type == "cpu" and self.dtype == torch.float32
 
     def stream_steps(
         self, samples: Tensor, version: Version, memory: StreamMemory, first_frame: int, num_samples: int
@@ -48,10 +45,8 @@ class ContentEncoder:
         """As `steps`, for a window `[1, T]` of a stream that begins at its frame `first_frame` of 20 ms, of which so
         far `num_samples` are there. What `memory` knows of it is not computed again, where that is worth its while.
         """
-        model = self.model
-        if not self.remembers or not isinstance(model, HubertModel) or model.num_frames(samples.shape[1]) == 0:
+        if not self.remembers:
             return self.steps(samples, version)
-        extractor = model.feature_extractor
-        if memory.content is None or memory.content.owner is not extractor:
-            memory.content = extractor.new_memory(SAMPLE_RATE_HZ, memory.assumed_frames)
-        return model.steps(samples.to(self.dtype), version, StreamWindow(memory.content, first_frame, num_samples))
+        if memory.content is None or memory.content_owner is not self.model:
+            memory.content, memory.content_owner = self.model.new_memory(memory.assumed_frames), self.model
+        return self.model.steps(samples.to(self.dtype), version, StreamWindow(memory.content, first_frame, num_samples))

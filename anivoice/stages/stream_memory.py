@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from anivoice.models.conv_memory import ConvMemory
+    from anivoice.models.stream_window import ContentMemory
 
 
 @dataclass(eq=False)
@@ -17,4 +17,6 @@ class StreamMemory:
     """
 
     assumed_frames: int = 0
-    content: "ConvMemory | None" = None
+    content: "ContentMemory | None" = None
+    content_owner: object = None
+    """The encoder whose memory `content` is."""

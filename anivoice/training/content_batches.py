@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anivoice.models.small_encoder import NUM_MELS
+from anivoice.models.encoder_mel import NUM_MELS
 from anivoice.training.content_cache import Copy, Shard
 from anivoice.training.manifest import UNKNOWN_INDEX
 from anivoice.training.mel_augment import FLOOR, change_spectra

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anivoice.models.small_encoder import HOP_SAMPLES, NUM_MELS, WINDOW_SAMPLES, MelFrontEnd
+from anivoice.models.encoder_mel import HOP_SAMPLES, NUM_MELS, WINDOW_SAMPLES, MelFrontEnd
 from anivoice.training.alignment import same_place
 from anivoice.training.manifest import Clip
 from anivoice.training.wave_augment import (

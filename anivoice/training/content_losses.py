@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anivoice.models.small_encoder import NUM_MELS, Encoded, SmallEncoder, told_features
+from anivoice.models.encoder_mel import NUM_MELS
+from anivoice.models.small_encoder import Encoded, SmallEncoder, told_features
 from anivoice.training.content_batches import Batch
 from anivoice.training.manifest import UNKNOWN_INDEX
 from anivoice.training.phones import INDEX_OF_PHONE, SILENCE

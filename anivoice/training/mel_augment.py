@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anivoice.models.small_encoder import NUM_MELS, POWER_FLOOR
+from anivoice.models.encoder_mel import NUM_MELS, POWER_FLOOR
 
 FLOOR = math.log(POWER_FLOOR)
 MAX_WARP = 0.08

@@ -7,9 +7,10 @@ import torch
 from conformance import OWN_VECTORS
 from torch import Tensor
 
-from anivoice.models.conv_memory import ConvMemory, StreamWindow
+from anivoice.models.conv_memory import ConvMemory
 from anivoice.models.hubert_features import FeatureExtractor
 from anivoice.models.steps import finish
+from anivoice.models.stream_window import StreamWindow
 
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 WINDOW_FRAMES, BLOCK_FRAMES = 60, 8
@@ -29,7 +30,7 @@ def extractor() -> FeatureExtractor:
 
 @pytest.fixture
 def memory(extractor: FeatureExtractor) -> ConvMemory:
-    return extractor.new_memory(16000, 0)
+    return extractor.new_memory(0)
 
 
 def window_of(recording: Tensor, first_frame: int) -> Tensor:
@@ -67,7 +68,7 @@ def test_new_frames_are_normed_by_the_moments_of_all_that_was_heard(
     extractor: FeatureExtractor, memory: ConvMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("anivoice.models.conv_memory.HISTORY_SECONDS", 1e6)
-    memory = extractor.new_memory(16000, 0)
+    memory = extractor.new_memory(0)
     loudness = torch.linspace(0.02, 0.3, (WINDOW_FRAMES + 2 * BLOCK_FRAMES) * HOP)
     recording = loudness * torch.randn(len(loudness))
     for first_frame in (0, BLOCK_FRAMES, 2 * BLOCK_FRAMES):
@@ -111,7 +112,7 @@ def test_frames_whose_samples_are_not_all_there_are_not_kept(extractor: FeatureE
 
 
 def test_assumed_frames_cost_nothing(extractor: FeatureExtractor) -> None:
-    made = heard(extractor, extractor.new_memory(16000, 20), 0.1 * torch.randn(WINDOW_FRAMES * HOP), 0)
+    made = heard(extractor, extractor.new_memory(20), 0.1 * torch.randn(WINDOW_FRAMES * HOP), 0)
     assert made.shape == (1, 16, WINDOW_FRAMES - 1)
     assert not made[:, :, :20].any()
     assert made[:, :, 20].any()

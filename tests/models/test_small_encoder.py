@@ -7,7 +7,8 @@ import torch
 from models.small_encoders import TINY, tiny_encoder
 
 from anivoice.errors import InvalidModelFile
-from anivoice.models.small_encoder import MEAN_FRAMES, RunningMean, SmallEncoderConfig
+from anivoice.models.encoder_mel import MEAN_FRAMES, RunningMean
+from anivoice.models.small_encoder import SmallEncoderConfig
 from anivoice.models.steps import finish
 
 FRAME = 320
