@@ -28,6 +28,7 @@ from anivoice.stages.retrieval import Retriever
 from anivoice.stages.synthesizer import Excitation, VoiceSynthesizer
 from anivoice.voices.voice import Voice
 
+OWN_PRIOR_CONTEXT_FRAMES = 64
 NUDGE_SIZE = 256
 """Rows and columns of the matrix product that keeps a device awake."""
 
@@ -145,7 +146,10 @@ class TorchRunner:
         if voice.encoder.placed is None:
             voice.encoder.placed = ContentEncoder(voice.encoder.model, self.device, self.dtype)
         if voice.placed is None:
-            synthesizer = VoiceSynthesizer(voice.model, self.device, self.dtype, self.threads)
+            # Voices for our own encoders learn from pieces of 1.6 s; the encoder itself hears further back.
+            is_own = voice.encoder.model.encoder_id is not None
+            context_frames = OWN_PRIOR_CONTEXT_FRAMES if is_own else None
+            synthesizer = VoiceSynthesizer(voice.model, self.device, self.dtype, self.threads, context_frames)
             voice.placed = Converter(voice.encoder.placed, synthesizer, None)
             voice.placed_bytes = 0 if synthesizer.cpu_decoder is None else synthesizer.cpu_decoder.num_bytes
         if voice.placed.retriever is None and voice.index is not None:

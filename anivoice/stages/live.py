@@ -98,9 +98,10 @@ class SynthesisInput(NamedTuple):
 class LiveSynthesis:
     """A voice at work on windows of one shape and one formant shift.
 
-    The prior sees the whole window, the flow what its output depends on, the decoder the frames `start` to `stop`: the
-    wanted ones, a little before them, and of the look-ahead as much as matters. Where a window lies in its stream is no
-    part of it: windows of any positions can be computed together, and by the same recording.
+    The prior sees the window from `prior_start` on (of most voices all of it), the flow what its output depends on, the
+    decoder the frames `start` to `stop`: the wanted ones, a little before them, and of the look-ahead as much as
+    matters. Where a window lies in its stream is no part of it: windows of any positions can be computed together, and
+    by the same recording.
     """
 
     def __init__(self, synthesizer: VoiceSynthesizer, shape: LiveShape, formant_shift: float) -> None:
@@ -112,6 +113,8 @@ class LiveSynthesis:
         self.start = max(shape.first_frame - halo, 0)
         self.stop = min(shape.end_frame + min(halo, shape.lookahead_frames), shape.window_frames)
         self.flow_start = flow_first_frame(self.start)
+        context = synthesizer.prior_context_frames
+        self.prior_start = 0 if context is None else max(self.flow_start - context, 0)
 
     @property
     def is_stretched(self) -> bool:
@@ -144,7 +147,9 @@ class LiveSynthesis:
         """Yields the stage's name after each piece of work; returns the wanted waveform `[B, num_frames * S]`."""
         model = self.synthesizer.model
         g = model.speaker(x.speaker_ids)
-        prior_steps = model.prior_steps(x.features, self._coarse(x), first_frame=self.flow_start)
+        features, coarse = x.features[:, self.prior_start :], self._coarse(x)
+        coarse = None if coarse is None else coarse[:, self.prior_start :]
+        prior_steps = model.prior_steps(features, coarse, first_frame=self.flow_start - self.prior_start)
         prior = yield from named("prior", prior_steps)
         z = yield from named("flow", model.latent_steps(prior, g, x.latent_noise))
         z = z[:, :, self.start - self.flow_start : self.stop - self.flow_start]

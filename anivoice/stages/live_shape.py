@@ -7,6 +7,11 @@ FRAME_SAMPLES = 160
 PITCH_CONTEXT_FRAMES = 30
 """Settled frames that the estimator hears once more: its first frames are not reliable."""
 
+FCPE_CONTEXT_FRAMES = 20
+"""The same for fcpe, which costs by the frame. Of speech 92 % come within 10 cents of what it gives of the whole
+recording, and 96.5 % are voiced alike; with 30 or 60 frames it is 93 and 97 %.
+"""
+
 RMVPE_CONTEXT_FRAMES = 15
 """The same for rmvpe, at least. The reference leaves it 15 at a block of 160 ms and 6 at its default of 250 ms."""
 
@@ -52,6 +57,6 @@ def pitch_window_frames(algo: str, num_unknown_frames: int) -> int:
     An estimator returns one frame more than it hears; with rmvpe that is a multiple of 32 (SPEC 11.3).
     """
     if "rmvpe" not in algo:
-        return num_unknown_frames + PITCH_CONTEXT_FRAMES
+        return num_unknown_frames + (FCPE_CONTEXT_FRAMES if algo == "fcpe" else PITCH_CONTEXT_FRAMES)
     context_frames = RMVPE_CONTEXT_FRAMES if algo == "rmvpe" else PITCH_CONTEXT_FRAMES
     return -(-(num_unknown_frames + context_frames + 1) // RMVPE_GRID_FRAMES) * RMVPE_GRID_FRAMES - 1

@@ -47,16 +47,23 @@ class VoiceSynthesizer:
     """One voice's network, placed on a device.
 
     On the CPU in float32 a faster decoder takes the place of the network's own; it works on all `threads`.
+    `prior_context_frames`: what the prior of a live window hears before what it is wanted for; None: the whole window.
     """
 
     def __init__(
-        self, model: Synthesizer, device: torch.device, dtype: torch.dtype, threads: WorkThreads | None = None
+        self,
+        model: Synthesizer,
+        device: torch.device,
+        dtype: torch.dtype,
+        threads: WorkThreads | None = None,
+        prior_context_frames: int | None = None,
     ) -> None:
         self.model = model.to(device, dtype)
         self.config = model.config
         self.device = device
         self.dtype = dtype
         self.halo_frames = model.config.decoder_receptive_frames
+        self.prior_context_frames = prior_context_frames
         self._kernels: dict[int, Tensor] = {}
         self.cpu_decoder: CpuDecoder | None = None
         if device.type == "cpu" and dtype == torch.float32:

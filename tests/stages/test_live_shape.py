@@ -17,6 +17,7 @@ def test_rmvpe_hears_no_less_settled_pitch_than_in_the_reference_and_no_padding(
 
 
 def test_other_methods_hear_a_fixed_context() -> None:
-    assert pitch_window_frames("fcpe", 20) == 50
+    assert pitch_window_frames("fcpe", 20) == 40
+    assert pitch_window_frames("pm", 20) == 50
     assert pitch_window_frames("hybrid[harvest+rmvpe]", 20) == 63
     assert pitch_window_frames("rmvpe", 16) == 31
