@@ -11,6 +11,8 @@ are resampled one by one, whatever the messages were.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +41,7 @@ SEAM_PULL = 0.05
 Samples = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """A block that is due: the window that ends at the absolute frame `end_frame`."""
 
     end_frame: int
@@ -61,6 +62,12 @@ class Source:
     def lengths(self) -> NamedGeometry:
         """Those that were chosen, else the first that the parameters allow."""
         return self.chosen or self.parameters.geometries[0]
+
+    @cached_property
+    def options(self) -> ConversionOptions:
+        """How every window is converted."""
+        p = self.parameters
+        return ConversionOptions(p.index_rate, p.protect, p.formant_shift, p.speaker_id)
 
 
 class LiveStream:
@@ -196,7 +203,7 @@ class LiveStream:
             p.f0_method_weight,
             p.pitch_change,
             p.unvoiced_f0 or source.voice.unvoiced_f0,
-            ConversionOptions(p.index_rate, p.protect, p.formant_shift, p.speaker_id),
+            source.options,
             self._memory,
         )
 

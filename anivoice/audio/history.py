@@ -32,7 +32,7 @@ class History:
             kept = self._data[self._begin : at]
             at, end = len(kept), len(kept) + len(samples)
             if self.is_lent or (1 + SPARE_SHARE / 2) * end > len(self._data):
-                self._data = np.zeros(int((1 + SPARE_SHARE) * end), np.float32)
+                self._data = np.empty(int((1 + SPARE_SHARE) * end), np.float32)
             self._data[:at] = kept
             self._begin = 0
         self._data[at:end] = samples

@@ -74,6 +74,9 @@ class Gate:
         opening = self.frame_samples * 10 ** (self.gate_db / 10)
         closing = opening * 10 ** (-GATE_HYSTERESIS_DB / 10)
         energies: list[float] = np.vecdot(frames, frames).tolist()
+        if energies and min(energies) >= opening:
+            self._frames_to_hold = self.hold_frames
+            return [True] * len(energies)
         return [self._decide(energy >= (closing if self._frames_to_hold else opening)) for energy in energies]
 
     def _decide(self, is_loud: bool) -> bool:

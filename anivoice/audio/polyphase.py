@@ -136,7 +136,7 @@ class PolyphaseResampler:
             num = (stop - unit - 1) // table.num_units + 1
             start = self._unit_start(unit) - self._held_start
             chosen = windows[start : start + (num - 1) * table.period_in + 1 : table.period_in]
-            made[unit - first :: table.num_units] = np.matvec(table.rows[unit % table.num_units], chosen)
+            np.matvec(table.rows[unit % table.num_units], chosen, out=made[unit - first :: table.num_units])
         return made.reshape(-1)
 
 

@@ -12,7 +12,9 @@ from anivoice.errors import InvalidParameter, InvalidRequest
 
 WireFormat = Literal["pcm_s16le", "pcm_f32le", "wav", "opus"]
 WIRE_FORMATS: tuple[WireFormat, ...] = get_args(WireFormat)
-INT16_SCALE = 32768
+INT16_SCALE = np.float32(32768)
+INT16_MIN, INT16_MAX = -INT16_SCALE, INT16_SCALE - 1
+INT16 = np.dtype("<i2")
 
 Samples = NDArray[np.float32]
 
@@ -118,10 +120,9 @@ class WireEncoder:
 
 def _to_int16(samples: Samples) -> NDArray[np.int16]:
     """Rounded and clipped; the inverse of what the decoder does."""
-    scaled = samples * np.float32(INT16_SCALE)
+    scaled = samples * INT16_SCALE
     np.rint(scaled, out=scaled)
-    np.clip(scaled, -INT16_SCALE, INT16_SCALE - 1, out=scaled)
-    return scaled.astype(np.dtype("<i2"))
+    return scaled.clip(INT16_MIN, INT16_MAX, out=scaled).astype(INT16)
 
 
 def _check_format(wire_format: str) -> None:

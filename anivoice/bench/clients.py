@@ -1,7 +1,7 @@
 """`python -m anivoice.bench.clients`: the clients of a load test, in a process of their own.
 
-Takes a LoadPlan as JSON on standard input; says SETTLED on standard output when what comes begins to count, and then
-the figures as JSON.
+Takes a LoadPlan as JSON on standard input; says SETTLED on standard output when what comes begins to count, ENDED when
+the first session has said all, and then the figures as JSON.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from anivoice.client.stream_client import StreamClient
 from anivoice.errors import AnivoiceError
 from anivoice.server.event_loop import loop_factory
 
-SETTLED = "settled"
+SETTLED, ENDED = "settled", "ended"
 SAMPLE_BYTES = 2
 LAG_SECONDS = 0.02
 MAX_CONNECTING = 8
@@ -53,8 +53,15 @@ class Load:
     lags_ms: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     num_connected: int = 0
+    num_ended: int = 0
     num_dropped_blocks: int = 0
     num_samples_missing: int = 0
+
+    def note_end(self) -> None:
+        """A session has said all: from the first one on the load is not what it was."""
+        self.num_ended += 1
+        if self.num_ended == 1:
+            print(ENDED, flush=True)
 
     def figures(self) -> Figures:
         """As the JSON has them. `excess_ms`: delay beyond the promised one, of all messages of all sessions. `presets`:
@@ -80,7 +87,7 @@ class Load:
 
 async def run_load(plan: LoadPlan) -> Load:
     """Connects all, then lets them speak for `plan.seconds`, each beginning at another moment within a block."""
-    samples = np.load(plan.audio_path, mmap_mode="r")
+    samples = np.load(plan.audio_path)
     load, connecting = Load(), asyncio.Semaphore(MAX_CONNECTING)
     ready = asyncio.Barrier(len(plan.sessions) + 1)
     clients = [
@@ -114,6 +121,7 @@ class _Client:
                     self._plan.sessions[self._number],
                     on_event=self._meter.note,
                     keep_marks=True,
+                    keep_audio=False,
                 )
                 stream = await connection.__aenter__()
             try:
@@ -134,19 +142,16 @@ class _Client:
     async def _speak(self, stream: StreamClient) -> None:
         block_ms = stream.latency_ms.get("block", 0.0)
         await asyncio.sleep(self._number / len(self._plan.sessions) * block_ms / 1000)
-        receiving = asyncio.create_task(_discard(stream))
         started_s = time.perf_counter()
-        try:
-            for_s = self._plan.settling_s + self._plan.seconds
-            num_samples = round(for_s * self._plan.rate_hz)
-            message_samples = round(self._plan.message_ms * self._plan.rate_hz / 1000)
-            at = self._number * self._plan.rate_hz
-            async for part in at_their_time(num_samples, message_samples, self._plan.rate_hz, started_s):
-                await stream.send(self._spoken(at + part.start, part.stop - part.start))
-            sent_s = time.perf_counter()
-            await stream.flush()
-        finally:
-            receiving.cancel()
+        for_s = self._plan.settling_s + self._plan.seconds
+        num_samples = round(for_s * self._plan.rate_hz)
+        message_samples = round(self._plan.message_ms * self._plan.rate_hz / 1000)
+        at = self._number * self._plan.rate_hz
+        async for part in at_their_time(num_samples, message_samples, self._plan.rate_hz, started_s):
+            await stream.send(self._spoken(at + part.start, part.stop - part.start))
+        sent_s = time.perf_counter()
+        self._load.note_end()
+        await stream.flush()
         self._note(stream, started_s, sent_s, block_ms)
 
     def _spoken(self, at: int, num_samples: int) -> bytes:
@@ -164,11 +169,6 @@ class _Client:
         self._load.excess_ms.append(settled_ms - stream.latency_ms.get("total", 0.0))
         self._load.num_dropped_blocks += self._meter.num_dropped_blocks
         self._load.num_samples_missing += (stream.num_sent_bytes - stream.num_received_bytes) // SAMPLE_BYTES
-
-
-async def _discard(stream: StreamClient) -> None:
-    async for _ in stream:
-        pass
 
 
 async def _watch_loop(load: Load, settling_s: float) -> None:

@@ -17,7 +17,7 @@ import psutil
 import torch
 
 from anivoice.audio.files import to_int16
-from anivoice.bench.clients import SETTLED, LoadPlan
+from anivoice.bench.clients import ENDED, SETTLED, LoadPlan
 from anivoice.bench.probe import Probe
 from anivoice.bench.synthetic import synthetic_speech
 from anivoice.config import Settings
@@ -82,12 +82,14 @@ class LoadTest:
             SETTLING_SECONDS,
             options.message_ms,
         )
+        server: Figures = {}
+        told = {SETTLED: self.probe.reset, ENDED: lambda: server.update(self.probe.figures())}
         watching = self.server.call(self.probe.watch_loop())
         try:
-            clients = _run_clients(plan, self.probe.reset)
+            clients = _run_clients(plan, told)
         finally:
             watching.cancel()
-        server = self.probe.figures()
+        server = server or self.probe.figures()
         memory_mb = float(str(server["host_memory_mb"])) - self.memory_before_mb
         return {
             "sessions": num_sessions,
@@ -131,8 +133,8 @@ def _wait_until_warm(server: BackgroundServer) -> None:
         raise AnivoiceError(f"the server did not become ready: {warm_up.problem or 'the warm-up takes too long'}")
 
 
-def _run_clients(plan: LoadPlan, settled: Callable[[], None]) -> Figures:
-    """The clients' figures. `settled` is called when what comes begins to count."""
+def _run_clients(plan: LoadPlan, told: Mapping[str, Callable[[], None]]) -> Figures:
+    """The clients' figures. What they say meanwhile is `told` by calls."""
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
@@ -150,10 +152,12 @@ def _run_clients(plan: LoadPlan, settled: Callable[[], None]) -> Figures:
         lines = []
         for line in process.stdout:
             lines.append(line)
-            if line.strip() == SETTLED:
-                settled()
+            told.get(line.strip(), _nothing)()
         if process.wait() != 0:
             errors.seek(0)
             raise AnivoiceError("the clients failed: " + "".join(errors.readlines()[-1:]).strip())
     figures: Figures = json.loads(lines[-1])
     return figures
+
+
+def _nothing() -> None: ...

@@ -64,6 +64,7 @@ class StreamClient:
         self._failure: AnivoiceError | None = None
         self._on_event: Callable[[Event], None] = lambda event: None
         self._keeps_marks = False
+        self._keeps_audio = True
         self.num_sent_bytes = 0
         self.num_received_bytes = 0
         self.num_reconnects = 0
@@ -83,6 +84,7 @@ class StreamClient:
         *,
         on_event: Callable[[Event], None] | None = None,
         keep_marks: bool = False,
+        keep_audio: bool = True,
         reconnect_s: float = 10.0,
         ready_timeout_s: float = 120.0,
         max_buffered_bytes: int = MAX_BUFFERED_BYTES,
@@ -90,7 +92,8 @@ class StreamClient:
         """A stream with these conversion parameters and stream settings; closed at the end of the block.
 
         Events are on unless `parameters` says otherwise; then it is connected when the server is ready. `keep_marks`
-        notes in `sent` and `received` when every message went and came. A lost connection is made anew for
+        notes in `sent` and `received` when every message went and came; without `keep_audio` what comes is counted and
+        forgotten. A lost connection is made anew for
         `reconnect_s`. Raises what the server answers, as exceptions of `anivoice.errors`, and Unavailable.
         """
         values: Event = {"events": True, **(parameters or {})}
@@ -100,7 +103,7 @@ class StreamClient:
             url = await create_session(http, base_url.rstrip("/"), values)
             stream = cls(http, url, values, reconnect_s, max_buffered_bytes)
             stream._on_event = on_event or stream._on_event
-            stream._keeps_marks = keep_marks
+            stream._keeps_marks, stream._keeps_audio = keep_marks, keep_audio
             try:
                 await stream._begin(ready_timeout_s)
                 yield stream
@@ -243,7 +246,8 @@ class StreamClient:
         if self._keeps_marks:
             self.received.append(Mark(time.perf_counter(), self.num_received_bytes, len(data)))
         self.num_received_bytes += len(data)
-        await self._inbox.put(data)
+        if self._keeps_audio:
+            await self._inbox.put(data)
 
     async def _take_text(self, event: Event) -> None:
         if "error" in event:

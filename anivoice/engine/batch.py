@@ -6,7 +6,6 @@ Shape letters: L samples at 16 kHz, P frames of 10 ms, S output samples per fram
 import itertools
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -92,19 +91,19 @@ class LiveRequest:
     memory: StreamMemory | None = None
     """The stream's; None: the window stands by itself."""
 
-    @cached_property
+    @property
     def shape(self) -> LiveShape:
         """The lengths."""
         window_frames = -(-len(self.samples) // FRAME_SAMPLES)
         return LiveShape(window_frames, self.first_frame, self.num_frames, self.advance_frames, self.lookahead_frames)
 
-    @cached_property
+    @property
     def batch_key(self) -> Hashable:
         """Requests with the same key can be computed together."""
         config = self.voice.config
         return (self.shape, id(self.voice.encoder), config.version, config.has_f0, self.algo)
 
-    @cached_property
+    @property
     def load_key(self) -> "LoadKey":
         """Requests with the same key cost the same."""
         return LoadKey(self.shape, self.voice.config.sample_rate_hz, self.voice.config.version, self.algo)

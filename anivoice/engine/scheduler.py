@@ -86,11 +86,12 @@ class Scheduler:
     def _gather(self, first: Work) -> Batch:
         """A batch of `first` and those that can go with it, the earliest first."""
         works = [first]
-        if first.batch_key is not None:
-            others = (work for work in self._live if work is not first and work.batch_key == first.batch_key)
+        key = first.batch_key
+        if key is not None:
+            others = [work for work in self._live if work is not first and work.batch_key == key]
             works += sorted(others, key=_deadline)[: self.max_batch - 1]
-        for work in works:
-            self._live.remove(work)
+        taken = set(works)
+        self._live = [work for work in self._live if work not in taken]
         batch = Batch(works)
         self._begun.append(batch)
         return batch

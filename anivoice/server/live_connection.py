@@ -3,7 +3,7 @@ live_blocks.py.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 from aiohttp import WSMessage, WSMsgType, web
 
@@ -144,12 +144,12 @@ class LiveConnection:
                 await asyncio.sleep(0)
         self._num_errors = 0
 
-    def _pieces(self, message: bytes) -> Iterator[bytes]:
+    def _pieces(self, message: bytes) -> Sequence[bytes]:
         """A packet of opus is whole; so is the header of a WAV file, in the first piece."""
         assert self._decoder is not None
-        size = max(len(message), 1) if self._decoder.format == "opus" else PIECE_BYTES
-        for start in range(0, len(message), size):
-            yield message[start : start + size]
+        if message and (len(message) <= PIECE_BYTES or self._decoder.format == "opus"):
+            return (message,)
+        return [message[start : start + PIECE_BYTES] for start in range(0, len(message), PIECE_BYTES)]
 
     async def _settle_rates(self, decoder: WireDecoder) -> None:
         """With the first audio: the format and the rate may be others than the parameters say."""

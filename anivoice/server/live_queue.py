@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from anivoice.server.stream_clock import Message
 from anivoice.session import Step
@@ -19,8 +19,7 @@ RELIABLE_PATIENCE_SECONDS = 2.0
 """Blocks of reliable streams come so much later in the engine's order: nobody listens to them as they leave."""
 
 
-@dataclass(frozen=True, slots=True)
-class DueStep:
+class DueStep(NamedTuple):
     """A step that became due. `step` None: not a block but the mark that everything before it is to be sent."""
 
     step: Step | None

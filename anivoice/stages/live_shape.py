@@ -1,6 +1,6 @@
 """The lengths of a live window, and of the part of it that the pitch estimator hears. No torch here."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SAMPLE_RATE_HZ = 16000
 FRAME_SAMPLES = 160
@@ -19,8 +19,7 @@ RMVPE_GRID_FRAMES = 32
 """rmvpe fills its frames up to a multiple of this."""
 
 
-@dataclass(frozen=True)
-class LiveShape:
+class LiveShape(NamedTuple):
     """A window in frames of 10 ms; windows of one shape can be computed together. `LiveRequest` says what each is."""
 
     window_frames: int
