@@ -195,7 +195,7 @@ class LiveStream:
             num_frames,
             g.block_frames,
             g.window_frames - first - num_frames,
-            self._f0_hz.copy(),
+            self._f0_hz,
             min(max(self._settled - start, 0), g.window_frames),
             self._phase,
             self.seed,
@@ -276,14 +276,13 @@ class LiveStream:
         """Lets the contour begin at frame `start`; frames that were never estimated are unvoiced."""
         shift = start - self._f0_start
         if shift > 0:
-            num_kept = max(len(self._f0_hz) - shift, 0)
-            self._f0_hz[:num_kept] = self._f0_hz[shift:]
-            self._f0_hz[num_kept:] = 0
-            self._f0_start = start
+            moved = np.zeros(len(self._f0_hz), np.float32)
+            moved[: max(len(moved) - shift, 0)] = self._f0_hz[shift:]
+            self._f0_hz, self._f0_start = moved, start
 
     def _keep(self, step: Step, result: LiveResult) -> None:
         """What was decoded is settled: the next window, which overlaps it, must use the same f0 there."""
-        self._f0_hz = result.f0_hz.astype(np.float32)
+        self._f0_hz = np.asarray(result.f0_hz, np.float32)
         self._settled = max(self._settled, step.end_frame - self.geometry.lookahead_frames)
         self._phase = result.next_phase
 
@@ -291,6 +290,7 @@ class LiveStream:
         """A step without a result: what it would have decoded is unvoiced in the windows to come."""
         self._move_contour(step.end_frame - self.geometry.window_frames)
         decode_stop = step.end_frame - self.geometry.lookahead_frames
+        self._f0_hz = self._f0_hz.copy()  # the engine may still have it
         self._f0_hz[max(self._settled - self._f0_start, 0) : max(decode_stop - self._f0_start, 0)] = 0
         self._settled = max(self._settled, decode_stop)
 

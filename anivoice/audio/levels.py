@@ -156,13 +156,16 @@ class Limiter:
 
     def feed(self, samples: Samples) -> Samples:
         """`[n]` -> `[n]`"""
-        magnitudes = np.abs(samples)
-        if not len(samples) or (self._gain == 1 and np.maximum.reduce(magnitudes) <= self.ceiling):
+        if not len(samples) or (self._gain == 1 and self._is_below(samples)):
             return samples
-        allowed = self.ceiling / np.maximum(magnitudes, self.ceiling).astype(np.float64)
+        allowed = self.ceiling / np.maximum(np.abs(samples), self.ceiling).astype(np.float64)
         gain = np.minimum(allowed, self._rising(self._falling(allowed)))
         self._gain = float(gain[-1])
         return np.clip((samples * gain).astype(np.float32), -self.ceiling, self.ceiling)
+
+    def _is_below(self, samples: Samples) -> bool:
+        """Whether there is nothing to do."""
+        return bool(np.maximum.reduce(samples) <= self.ceiling and np.minimum.reduce(samples) >= -self.ceiling)
 
     def _falling(self, allowed: NDArray[np.float64]) -> NDArray[np.float64]:
         """Ramps down before the peaks; where the first one is too near, the ramp begins at the present gain."""

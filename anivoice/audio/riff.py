@@ -26,6 +26,7 @@ FORMAT_CHUNK_BYTES, EXTENSIBLE_CHUNK_BYTES = 16, 40
 MIN_ENDLESS_BYTES = 0x7FFFF000
 """Sizes from here on, and 0, are what programs write when they do not know the length yet."""
 
+INT16, INT16_STEP = np.dtype("<i2"), np.float32(2**-15)
 MAX_CHANNELS = 8
 MAX_MAGNITUDE = 16.0
 """Floats beyond (24 dB over full scale) are clipped: no sum of squares must overflow."""
@@ -112,7 +113,9 @@ def to_samples(data: bytes, encoding: Encoding) -> Samples:
     if encoding == "u8":
         return (np.frombuffer(data, np.uint8).astype(np.float32) - np.float32(128)) * np.float32(2**-7)
     if encoding == "s16":
-        return np.frombuffer(data, np.dtype("<i2")).astype(np.float32) * np.float32(2**-15)
+        samples = np.frombuffer(data, INT16).astype(np.float32)
+        samples *= INT16_STEP
+        return samples
     if encoding == "s24":
         widened = np.zeros((len(data) // 3, 4), np.uint8)
         widened[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)

@@ -5,7 +5,8 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Any, Protocol
 
 from anivoice.engine.admission import Admission
@@ -247,4 +248,5 @@ def _is_pending(work: Work) -> bool:
 
 def _fail(work: Work, error: Exception) -> None:
     if not work.promise.done():
-        work.promise.set_exception(error)
+        with suppress(InvalidStateError):  # the caller may have cancelled it a moment ago
+            work.promise.set_exception(error)

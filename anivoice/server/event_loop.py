@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from anivoice.server.readiness import WarmUp
 
-SWITCH_SECONDS = 0.001
+SWITCH_SECONDS = 0.0003
 """How long the engine's thread may keep the interpreter while the event loop waits for it; Python's own is 5 ms."""
 
 

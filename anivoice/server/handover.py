@@ -7,7 +7,7 @@ from collections.abc import Callable
 from anivoice.engine.batch import Job, LiveRequest, Work
 from anivoice.engine.engine import Engine
 
-GATHER_S = 0.001
+GATHER_S = 0.002
 
 
 class Reply:

@@ -160,10 +160,13 @@ def test_a_future_that_nobody_wants_is_skipped(make_engine: Callable[..., Engine
 
 def test_a_future_cancelled_at_the_last_moment_does_not_end_the_thread(make_engine: Callable[..., Engine]) -> None:
     class LateFuture(Future[object]):
-        """Cancelled just after somebody asked whether it was done."""
+        """Cancelled just after somebody first asked whether it was done."""
+
+        is_asked = False
 
         def done(self) -> bool:
-            return False
+            was_asked, self.is_asked = self.is_asked, True
+            return was_asked and super().done()
 
     def steps(name: str) -> Generator[str, None, object]:
         held.wait(5)
@@ -174,10 +177,10 @@ def test_a_future_cancelled_at_the_last_moment_does_not_end_the_thread(make_engi
     engine = make_engine(FakeRunner(steps))
     first, job = engine.submit(request("first"), Job()), Job()
     engine.submit(request("late"), job)
-    (work,) = engine._scheduler._jobs[job]
-    work.future = LateFuture()
+    ((work,),) = (batch.works for batch in engine._scheduler._jobs[job])
+    work.promise = LateFuture()
     job.cancel()
-    work.future.cancel()
+    work.promise.cancel()
     held.set()
     assert first.result(5) == "first"
     assert engine.submit(request("next"), Job()).result(5) == "next"
