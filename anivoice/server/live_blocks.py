@@ -83,7 +83,7 @@ class LiveBlocks:
 
     def abandon(self) -> None:
         """The connection is gone, and what waits with it."""
-        self._is_busy = True
+        self._is_busy, self._fail = True, _ignore  # not a circle that only the garbage collector would find
         self._live.converter.abandon()
         if self._sending is not None:
             self._sending.cancel()
@@ -221,3 +221,7 @@ class LiveBlocks:
         for step in self._left_out:
             self._live.drop(step)
         self._left_out.clear()
+
+
+def _ignore(error: Exception) -> None:
+    """There is no connection any more that it could end."""

@@ -72,8 +72,8 @@ class LiveConnection:
                 try:
                     await self._read()
                 finally:
-                    for task in tasks:
-                        task.cancel()
+                    while tasks:
+                        tasks.pop().cancel()
         finally:
             self._blocks.abandon()
 
