@@ -254,6 +254,14 @@ async def test_marks_tell_when_what_went_and_came(echo):
         assert times[-1] > stream.sent[0].time_s
 
 
+async def test_what_nobody_takes_need_not_be_kept(echo):
+    async with StreamClient.connect(echo.url, keep_audio=False, max_buffered_bytes=6000) as stream:
+        await stream.send(bytes(20000))
+        await stream.flush()
+        assert stream.num_received_bytes == 20000
+    assert await stream.receive() == b""
+
+
 async def test_use_after_the_end(echo):
     async with StreamClient.connect(echo.url) as stream:
         pass
