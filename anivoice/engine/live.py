@@ -5,6 +5,7 @@ It says what is computed on which lane and what waits for what; `lanes` knows wh
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from anivoice.engine.lanes import CONTENT, PITCH, SYNTHESIZER, Download, Lanes
 from anivoice.errors import AnivoiceError, InvalidModelFile
 from anivoice.models.steps import Steps as ModelSteps
 from anivoice.models.steps import finish, named
+from anivoice.models.work_threads import on_one_thread, one_thread
 from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.converter import Converter
 from anivoice.stages.live import (
@@ -37,6 +39,9 @@ from anivoice.voices.voice import Voice
 
 GRAPHABLE_PITCH = ("rmvpe",)
 """Estimators without a step on the host."""
+
+SMALL_PITCH = ("fcpe",)
+"""Estimators whose live windows gain next to nothing from a second thread."""
 
 Outcome = LiveResult | AnivoiceError
 Steps = Generator[Stage, None, list[Outcome]]
@@ -59,7 +64,9 @@ class LivePath:
         samples = self.lanes.upload(whole_windows(requests))
         content = yield from self._content(samples, placed[0], requests)
         yield "content"
-        raw_hz, f0_hz = self._pitch(samples, requests)
+        is_small = requests[0].algo in SMALL_PITCH and all(converter.synthesizer.is_small for converter in placed)
+        with one_thread() if is_small else nullcontext():
+            raw_hz, f0_hz = self._pitch(samples, requests)
         yield "pitch"
         self.lanes.join(SYNTHESIZER, CONTENT, PITCH)
         downloads: list[tuple[list[int], Download]] = []
@@ -85,7 +92,8 @@ class LivePath:
         if self.lanes.pauses:
             remembers = encoder.remembers and all(request.memory is not None for request in requests)
             encoding = _remembering(encoder, samples, requests) if remembers else encoder.steps(samples, version)
-            return (yield from named("content", content_steps(encoding)))
+            content = content_steps(encoding)
+            return (yield from named("content", on_one_thread(content) if encoder.is_small else content))
         with self.lanes.on(CONTENT):
             return self.lanes.call(
                 encoder, ("content", version), lambda x: finish(content_steps(encoder.steps(x, version))), [samples]
@@ -151,7 +159,8 @@ class LivePath:
     def _waveform(self, synthesis: LiveSynthesis, x: SynthesisInput) -> Generator[Stage, None, Tensor]:
         """In small pieces, or in one that may be recorded."""
         if self.lanes.pauses:
-            return (yield from synthesis.steps(x))
+            steps = synthesis.steps(x)
+            return (yield from on_one_thread(steps) if synthesis.synthesizer.is_small else steps)
         key = ("synthesizer", synthesis.shape, synthesis.stretched_samples)
         names = [name for name, value in zip(x._fields, x, strict=True) if value is not None]
         given = [value for value in x if value is not None]

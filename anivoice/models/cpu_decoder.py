@@ -289,12 +289,15 @@ class CpuDecoder:
         """`z` `[B, C, T]`, `g` `[B, G, 1]`, `source` `[B, 1, T * S]` (f0 models) -> waveform `[B, T * S]` in -1..1."""
         return torch.cat(list(self.decode_tiles(z, g, source)), dim=1)
 
-    def decode_tiles(self, z: Tensor, g: Tensor, source: Tensor | None) -> Iterator[Tensor]:
+    def decode_tiles(self, z: Tensor, g: Tensor, source: Tensor | None, *, shared: bool = True) -> Iterator[Tensor]:
         """Consecutive pieces `[B, n]` of the waveform, many of them empty (n = 0).
 
         Between two pieces the caller may do other work; each takes at most a few tens of ms to compute at full size.
+        `shared`: among the threads; otherwise the caller's computes alone.
         """
-        items = [self._decode_item(z[i], g[i], None if source is None else source[i, 0]) for i in range(z.shape[0])]
+        threads = self._threads if shared else None
+        sources = [None] * len(z) if source is None else source[:, 0]
+        items = [self._decode_item(*item, threads) for item in zip(z, g, sources, strict=True)]
         while True:
             with torch.inference_mode():
                 pieces = [next(item, None) for item in items]
@@ -303,9 +306,11 @@ class CpuDecoder:
                 return
             yield torch.stack([piece.flatten() for piece in tensors])
 
-    def _decode_item(self, z: Tensor, g: Tensor, source: Tensor | None) -> Iterator[Tensor]:
+    def _decode_item(
+        self, z: Tensor, g: Tensor, source: Tensor | None, threads: WorkThreads | None
+    ) -> Iterator[Tensor]:
         """`z` `[C, T]`, `g` `[G, 1]`, `source` `[T * S]` -> consecutive pieces `[n]`."""
-        num_rows, threads = z.shape[1], self._threads
+        num_rows = z.shape[1]
         scratches = [Scratch() for _ in range(1 if threads is None else threads.num_threads)]
         pieces = _stream(_Speaker(self._pre, self._cond(g)), iter([z.t()]), num_rows)
         for stage in self._stages:

@@ -50,6 +50,19 @@ class VoiceConfig:
         return math.prod(self.upsample_rates)
 
     @property
+    def decoder_products_per_frame(self) -> int:
+        """Multiplications that the decoder's convolutions, plainly computed, make of a frame: what it costs to run."""
+        channels, rows = self.upsample_initial_channel, 1
+        total = 7 * self.inter_channels * channels
+        for u, k in zip(self.upsample_rates, self.upsample_kernel_sizes, strict=True):
+            channels //= 2
+            total += rows * 2 * channels * channels * k
+            rows *= u
+            kernels = zip(self.resblock_kernel_sizes, self.resblock_dilation_sizes, strict=True)
+            total += rows * channels * channels * sum(size * self._num_convs(d) for size, d in kernels)
+        return total + 7 * channels * rows
+
+    @property
     def decoder_receptive_frames(self) -> int:
         """One-sided: a decoded sample depends on no latent frame further away than this (a safe upper bound)."""
         reach = 3
@@ -59,6 +72,9 @@ class VoiceConfig:
         return reach + 3
 
     def _block_reach(self, kernel_size: int, dilations: tuple[int, ...]) -> int:
-        """One-sided reach in samples of a residual block; blocks "1" follow each dilated convolution by a plain one."""
-        plain = len(dilations) if self.resblock == "1" else 0
-        return (kernel_size - 1) // 2 * (sum(dilations) + plain)
+        """One-sided reach in samples of a residual block."""
+        return (kernel_size - 1) // 2 * (sum(dilations) + self._num_convs(dilations) - len(dilations))
+
+    def _num_convs(self, dilations: tuple[int, ...]) -> int:
+        """In a residual block; blocks "1" follow each dilated convolution by a plain one."""
+        return 2 * len(dilations) if self.resblock == "1" else len(dilations)

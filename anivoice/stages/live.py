@@ -184,14 +184,14 @@ class LiveSynthesis:
         phase = None if x.f0_hz is None else self._phase_at_start(x)
         if x.grid is None:
             z, source = model.decoder_input(z, f0, phase, x.source_noise)
-            return (yield from self.synthesizer.waveform_steps(z, g, source))
+            return (yield from self.synthesizer.waveform_steps(z, g, source, shared=not self.synthesizer.is_small))
         num_samples = num_frames * self.stretched_samples
         # As many frames as any place on the grid needs: then all windows have one shape.
         num_stretched = -(-(S - 1 + num_samples) // S)
         offset = -x.grid.double() / self.stretched_samples
         stretch = self.stretched_samples / S
         z, source = model.decoder_input(z, f0, phase, x.source_noise, num_stretched, stretch, offset)
-        waveform = yield from self.synthesizer.waveform_steps(z, g, source)
+        waveform = yield from self.synthesizer.waveform_steps(z, g, source, shared=not self.synthesizer.is_small)
         places = x.grid.unsqueeze(1) + torch.arange(num_samples, device=x.grid.device)
         (kernel,) = self.constants
         return resample(waveform.gather(1, places), self.stretched_samples, S, kernel)[:, : num_frames * S]

@@ -27,6 +27,11 @@ NUM_RESAMPLING_FRAMES = 2
 MAX_KERNELS = 8
 """Formant shifts whose resampling kernels are kept, about 1 MB each."""
 
+MAX_SMALL_PRODUCTS = 150_000_000
+"""Of a frame in the decoder. With fewer, a live window takes less time on one thread than on two (measured, 27 frames:
+with 18 to 96 million 0.77 to 0.93 of it; with 216 million as long, with 384 million 1.15 times as long or more).
+"""
+
 
 @dataclass(frozen=True)
 class Excitation:
@@ -46,7 +51,8 @@ class Excitation:
 class VoiceSynthesizer:
     """One voice's network, placed on a device.
 
-    On the CPU in float32 a faster decoder takes the place of the network's own; it works on all `threads`.
+    On the CPU in float32 a faster decoder takes the place of the network's own; it works on all `threads`. Of a small
+    voice (`is_small`) a live window is too short to be shared out among them.
     `prior_context_frames`: what the prior of a live window hears before what it is wanted for; None: the whole window.
     """
 
@@ -64,6 +70,7 @@ class VoiceSynthesizer:
         self.dtype = dtype
         self.halo_frames = model.config.decoder_receptive_frames
         self.prior_context_frames = prior_context_frames
+        self.is_small = model.config.decoder_products_per_frame < MAX_SMALL_PRODUCTS
         self._kernels: dict[int, Tensor] = {}
         self.cpu_decoder: CpuDecoder | None = None
         if device.type == "cpu" and dtype == torch.float32:
@@ -150,14 +157,16 @@ class VoiceSynthesizer:
         wanted = waveform[:, begin - first * S : end - first * S]
         return resample(wanted, stretched_samples, S)[0, : num_frames * S]
 
-    def waveform_steps(self, z: Tensor, g: Tensor, source: Tensor | None) -> Generator[str, None, Tensor]:
-        """`[B, T * S]` float32 by the decoder that suits the device; on the CPU in tiles."""
+    def waveform_steps(
+        self, z: Tensor, g: Tensor, source: Tensor | None, *, shared: bool = True
+    ) -> Generator[str, None, Tensor]:
+        """`[B, T * S]` float32 by the decoder that suits the device; on the CPU in tiles, `shared` out or not."""
         if self.cpu_decoder is None:
             waveform: Tensor = self.model.dec(z, g, source)
             yield "decoder"
             return waveform.float()
         tiles = []
-        for tile in self.cpu_decoder.decode_tiles(z, g, source):
+        for tile in self.cpu_decoder.decode_tiles(z, g, source, shared=shared):
             tiles.append(tile)
             yield "decoder"
         return torch.cat(tiles, dim=1)

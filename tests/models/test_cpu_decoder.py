@@ -159,3 +159,17 @@ def test_several_threads_give_the_same_waveform(threads: WorkThreads, num_frames
     inputs = inputs_of(config, 2, num_frames)
     pieces = list(CpuDecoder(decoder, SMALL_TILES if small_tiles else None, threads).decode_tiles(*inputs))
     torch.testing.assert_close(torch.cat(pieces, 1), decoder(*inputs), rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_what_is_not_shared_needs_no_other_thread() -> None:
+    threads = WorkThreads(2)
+    threads.shutdown()
+    config = config_of((10, 4), (3, 7), has_f0=True, resblock="2")
+    decoder = decoder_of(config, 8)
+    inputs = inputs_of(config, 1, 300)
+    cpu_decoder = CpuDecoder(decoder, SMALL_TILES, threads)
+    alone = torch.cat(list(cpu_decoder.decode_tiles(*inputs, shared=False)), 1)
+    torch.testing.assert_close(alone, decoder(*inputs), rtol=0, atol=1e-5)
+    with pytest.raises(RuntimeError, match="shutdown"):
+        list(cpu_decoder.decode_tiles(*inputs))
