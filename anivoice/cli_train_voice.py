@@ -57,9 +57,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latent-steps", type=int, default=0, help="first steps that train the text encoder alone (0)")
     parser.add_argument("--gan-from", type=int, help="step at which the discriminators join (half of --steps)")
     parser.add_argument("--batch-size", type=int, default=8, help="pieces in a step (8)")
-    parser.add_argument(
-        "--piece-frames", type=int, default=160, help="length of a piece in frames of 10 ms, even (160)"
-    )
+    parser.add_argument("--piece-frames", type=int, default=160, help="length of a piece in frames of 10 ms (160)")
     parser.add_argument("--learning-rate", type=float, default=5e-4, help="largest learning rate (5e-4)")
     parser.add_argument("--discriminator-width", type=int, default=16, help="32 suits a full-size voice (16)")
     parser.add_argument("--judges-per-step", type=int, default=3, help="discriminators asked in a step, of 8 (3)")
