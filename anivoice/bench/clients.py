@@ -19,6 +19,7 @@ from anivoice.client.pacing import DelayMeter, at_their_time, percentiles
 from anivoice.client.stream_client import StreamClient
 from anivoice.errors import AnivoiceError
 from anivoice.server.event_loop import loop_factory
+from anivoice.stages.background import step_back
 
 SETTLED, ENDED = "settled", "ended"
 SAMPLE_BYTES = 2
@@ -182,7 +183,9 @@ async def _watch_loop(load: Load, settling_s: float) -> None:
 
 
 def main() -> None:
-    """Reads the plan, runs it, writes the figures."""
+    """Reads the plan, runs it, writes the figures. In the field clients are other machines: these leave the cores to the
+    server, where both want them."""
+    step_back()
     plan = LoadPlan(**json.load(sys.stdin))
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         sys.stdout.write(json.dumps(runner.run(run_load(plan)).figures()) + "\n")
