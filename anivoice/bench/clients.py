@@ -183,8 +183,10 @@ async def _watch_loop(load: Load, settling_s: float) -> None:
 
 
 def main() -> None:
-    """Reads the plan, runs it, writes the figures. In the field clients are other machines: these leave the cores to the
-    server, where both want them."""
+    """Reads the plan, runs it, writes the figures.
+
+    In the field clients are other machines: these leave the cores to the server where both want them.
+    """
     step_back()
     plan = LoadPlan(**json.load(sys.stdin))
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
