@@ -45,6 +45,8 @@ class CopyRunner:
     def open(self) -> None:
         torch.set_num_threads(self.num_threads)
 
+    def close(self) -> None: ...
+
     def steps(self, request: Request) -> Generator[Stage, None, object]:
         """Nothing has to be warmed, and nothing but live windows is converted."""
         yield "copy"

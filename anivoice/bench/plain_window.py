@@ -11,7 +11,7 @@ from torch import Tensor
 
 from anivoice.bench.straightforward import plain_content
 from anivoice.engine.batch import LiveRequest
-from anivoice.engine.live import whole_windows
+from anivoice.engine.live_inputs import whole_windows
 from anivoice.models.rmvpe import Rmvpe
 from anivoice.models.sine_source import phase_after
 from anivoice.stages.live import twice

@@ -17,10 +17,13 @@ RETRY_AFTER_S = 15.0
 
 
 class _Cost:
-    """Of blocks of one kind: seconds of the device per block, and how long each took from its start to its end."""
+    """Of blocks of one kind: seconds of the device per block, how long one takes by itself, and how long each took from
+    its start to its end.
+    """
 
     def __init__(self) -> None:
         self.mean_s = 0.0
+        self.alone_s = 0.0
         self.num_observed = 0
         self.recent_s: deque[float] = deque(maxlen=NUM_REMEMBERED)
 
@@ -46,12 +49,19 @@ class Admission:
         self._streams: Counter[tuple[float, Hashable]] = Counter()
         self._lock = threading.Lock()
 
-    def observe(self, key: Hashable, cost_s: float, elapsed_s: float | None = None) -> None:
-        """A block took `cost_s` of the device (its share of a batch), and `elapsed_s` to compute (the whole batch)."""
+    def observe(
+        self, key: Hashable, cost_s: float, elapsed_s: float | None = None, alone_s: float | None = None
+    ) -> None:
+        """A block took `cost_s` of the device (its share of a batch), and `elapsed_s` to compute (the whole batch).
+
+        `alone_s`: what it would by itself, where that is more than its cost: the device works on several at a time.
+        """
         with self._lock:
             cost = self._cost_of(key)
             cost.num_observed += 1
-            cost.mean_s += max(SMOOTHING, 1 / cost.num_observed) * (cost_s - cost.mean_s)
+            weight = max(SMOOTHING, 1 / cost.num_observed)
+            cost.mean_s += weight * (cost_s - cost.mean_s)
+            cost.alone_s += weight * ((cost_s if alone_s is None else alone_s) - cost.alone_s)
             cost.recent_s.append(cost_s if elapsed_s is None else elapsed_s)
 
     def cost_s(self, key: Hashable) -> float | None:
@@ -101,9 +111,10 @@ class Admission:
         """None: the stream is in, until `release`. Otherwise why it would not fit."""
         with self._lock:
             cost_s = self._cost_s(key)
-            if cost_s / block_s > self.max_load and not self._is_running(key):
+            alone_s = self._costs[key].alone_s if key in self._costs else cost_s
+            if alone_s / block_s > self.max_load and not self._is_running(key):
                 return Unavailable(
-                    f"this machine needs {1000 * cost_s:.0f} ms for a block of {1000 * block_s:.0f} ms: "
+                    f"this machine needs {1000 * alone_s:.0f} ms for a block of {1000 * block_s:.0f} ms: "
                     "choose a preset with longer blocks, or a shorter context"
                 )
             if self._load() + cost_s / block_s > self.max_load:

@@ -5,8 +5,9 @@ Shape letters: L samples at 16 kHz, P frames of 10 ms, S output samples per fram
 
 import itertools
 from collections.abc import Hashable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,6 +161,20 @@ class Waiting(Protocol):
     def is_done(self) -> bool: ...
 
 
+@dataclass(slots=True, eq=False)
+class HostWork:
+    """What another thread of the host computes. It says itself when it is done."""
+
+    future: Future[Any]
+    num_threads: int = 1
+    """So many threads of its kind work side by side, each on something else."""
+    stage_s: dict[str, float] = field(default_factory=dict)
+    """What it took by stage, to be read when it is done."""
+
+    def is_done(self) -> bool:
+        return self.future.done()
+
+
 Stage = str | Waiting
 """What a request's steps yield: the name of the stage that was done, or what they wait for."""
 
@@ -223,10 +238,18 @@ class Batch:
     waiting: Waiting | None = None
     waiting_since_s: float = 0.0
     compute_s: float = 0.0
+    """Of the device, as far as it could do nothing else."""
+    beside_s: float = 0.0
+    """What it took beyond that."""
 
     @property
     def deadline_s(self) -> float | None:
         return self.works[0].deadline_s
+
+    @property
+    def at_work(self) -> HostWork | None:
+        """Another thread's work that is not done."""
+        return self.waiting if isinstance(self.waiting, HostWork) and not self.waiting.is_done() else None
 
     @property
     def is_ready(self) -> bool:

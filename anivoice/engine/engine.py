@@ -1,4 +1,4 @@
-"""The engine thread: the only code that runs on the device. Work comes in by a queue, results go back as futures."""
+"""The engine thread: it alone gives the device its work, which comes in by a queue; results go back as futures."""
 
 import logging
 import threading
@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from anivoice.engine.admission import Admission
-from anivoice.engine.batch import Batch, Job, LiveRequest, LiveResult, Request, Stage, WarmLiveRequest, Work
+from anivoice.engine.batch import Batch, HostWork, Job, LiveRequest, LiveResult, Request, Stage, WarmLiveRequest, Work
 from anivoice.engine.keep_warm import KeepWarm, KeepWarmPolicy
 from anivoice.engine.scheduler import Scheduler
 from anivoice.errors import AnivoiceError, Cancelled, Unavailable
@@ -26,6 +26,9 @@ class Runner(Protocol):
 
     def open(self) -> None:
         """Prepare the thread."""
+
+    def close(self) -> None:
+        """The thread ends, and so must its helpers."""
 
     def steps(self, request: Request) -> Generator[Stage, None, object]:
         """Does the request. Wherever other work may come in between it yields the name of the stage that it has just
@@ -137,6 +140,7 @@ class Engine:
                 self._warmth.note(batch.works[0].request)
                 if done:
                     self._finish(batch, stage)
+        self._runner.close()
 
     def _wait_for_work(self) -> Batch | None:
         """None when the device should be kept warm meanwhile, or the engine is to stop."""
@@ -170,7 +174,13 @@ class Engine:
         if isinstance(stage, str):
             return stage, False
         batch.waiting, batch.waiting_since_s = stage, self._clock()
+        if isinstance(stage, HostWork):
+            stage.future.add_done_callback(self._wake)
         return "waiting", False
+
+    def _wake(self, _: object) -> None:
+        with self._changed:
+            self._changed.notify()
 
     def _is_wanted(self, batch: Batch) -> bool:
         """Drops what nobody waits for any more. False if nothing is left."""
@@ -190,10 +200,23 @@ class Engine:
 
     def _end_waiting(self, batch: Batch) -> None:
         """Counts how long the device was at it, without what it did before for others."""
-        if batch.waiting is not None:
+        waiting, batch.waiting = batch.waiting, None
+        if isinstance(waiting, HostWork):
+            self._count_host_work(batch, waiting)
+        elif waiting is not None:
             now = self._clock()
             batch.compute_s += max(now - max(batch.waiting_since_s, self._device_free_s), 0.0)
-            self._device_free_s, batch.waiting = now, None
+            self._device_free_s = now
+
+    def _count_host_work(self, batch: Batch, work: HostWork) -> None:
+        """Of threads side by side each has its share of the device."""
+        total_s = sum(work.stage_s.values())
+        share_s = total_s / work.num_threads
+        batch.compute_s += share_s
+        batch.beside_s += total_s - share_s
+        self.busy_s += share_s
+        for stage, seconds in work.stage_s.items():
+            self.stage_s[stage] += seconds
 
     def _goes_on(self, batch: Batch) -> bool:
         """A live window that has been warmed is computed once more: what that costs is what admission goes by."""
@@ -201,7 +224,7 @@ class Engine:
         if not isinstance(work.request, WarmLiveRequest):
             return False
         work.request = work.request.steady
-        batch.steps, batch.compute_s = None, 0.0
+        batch.steps, batch.compute_s, batch.beside_s = None, 0.0, 0.0
         return True
 
     def _deliver(self, batch: Batch, result: Any) -> None:
@@ -220,7 +243,11 @@ class Engine:
         request = batch.works[0].request
         if isinstance(request, LiveRequest) and stage == "result":
             self.live_batch_sizes[len(batch.works)] += 1
-            self.admission.observe(request.load_key, batch.compute_s / len(batch.works), batch.compute_s)
+            self._observe(batch, request)
+
+    def _observe(self, batch: Batch, request: LiveRequest) -> None:
+        elapsed_s, num = batch.compute_s + batch.beside_s, len(batch.works)
+        self.admission.observe(request.load_key, batch.compute_s / num, elapsed_s, elapsed_s / num)
 
     def _failed(self, batch: Batch, error: Exception) -> bool:
         """Whether the batch is over. Out of memory: once more, if something could be freed. Several: one by one."""

@@ -38,7 +38,7 @@ class Download(Protocol):
 
 class Lanes(Protocol):
     """What `engine.live` needs of a device. Tensors that cross lanes are kept alive by the caller until the download
-    is done. Call everything on the engine thread.
+    is done. Call everything on the engine thread; where computations pause, any thread may.
     """
 
     device: torch.device

@@ -3,7 +3,6 @@
 It says what is computed on which lane and what waits for what; `lanes` knows what a lane is on this device.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anivoice.engine.batch import LiveRequest, LiveResult, Stage
+from anivoice.engine.batch import NO_PITCH, LiveRequest, LiveResult, Stage
 from anivoice.engine.lanes import CONTENT, PITCH, SYNTHESIZER, Download, Lanes
+from anivoice.engine.live_inputs import check, known_hz, num_known_frames, pitch_groups, whole_windows
+from anivoice.engine.window_threads import WindowThreads
 from anivoice.errors import AnivoiceError, InvalidModelFile
 from anivoice.models.steps import Steps as ModelSteps
 from anivoice.models.steps import finish, named
@@ -31,7 +32,7 @@ from anivoice.stages.live import (
     retrieve,
     twice,
 )
-from anivoice.stages.live_shape import FRAME_SAMPLES, pitch_window_frames
+from anivoice.stages.live_shape import FRAME_SAMPLES
 from anivoice.stages.noise import PositionalNoise
 from anivoice.stages.pitch.extractor import PitchExtractor
 from anivoice.stages.synthesizer import LATENT_STREAM, SOURCE_STREAM
@@ -54,18 +55,26 @@ class LivePath:
         self.lanes = lanes
         self.pitch = pitch
         self.place = place
+        self.threads: WindowThreads | None = None
+        """They compute the windows of small voices. None: the engine's does."""
 
     def steps(self, requests: Sequence[LiveRequest]) -> Steps:
         """Yields the stage's name after each piece of work, or what it waits for. One outcome per request, in order."""
         for request in requests:
-            _check(request)
+            check(request)
         placed = [self.place(request.voice) for request in requests]
         yield "placing"
+        computing = self._windows(requests, placed)
+        if self.threads is not None and _is_small(requests[0].algo, placed):
+            computing = self.threads.steps(computing)
+        return (yield from computing)
+
+    def _windows(self, requests: Sequence[LiveRequest], placed: list[Converter]) -> Steps:
+        """Changes nothing but the streams' own memory: several threads may be at it at once."""
         samples = self.lanes.upload(whole_windows(requests))
         content = yield from self._content(samples, placed[0], requests)
         yield "content"
-        is_small = requests[0].algo in SMALL_PITCH and all(converter.synthesizer.is_small for converter in placed)
-        with one_thread() if is_small else nullcontext():
+        with one_thread() if _is_small(requests[0].algo, placed) else nullcontext():
             raw_hz, f0_hz = self._pitch(samples, requests)
         yield "pitch"
         self.lanes.join(SYNTHESIZER, CONTENT, PITCH)
@@ -103,13 +112,13 @@ class LivePath:
         """f0 as estimated and as it is to be heard, `[B, P]`; None for voices without f0."""
         if not requests[0].voice.config.has_f0:
             return None, None
-        known = self.lanes.upload(np.stack([_known_hz(request) for request in requests]))
-        num_known = self.lanes.upload(np.array([_num_known(request) for request in requests]))
+        known = self.lanes.upload(np.stack([known_hz(request) for request in requests]))
+        num_known = self.lanes.upload(np.array([num_known_frames(request) for request in requests]))
         fills_gaps = self.lanes.upload(np.array([r.unvoiced_f0 == "interpolate" for r in requests]))
         factor = self.lanes.upload(np.array([2 ** (r.pitch_change / 12) for r in requests], np.float32))
         with self.lanes.on(PITCH):
             raw = torch.empty_like(known)
-            for (num_frames, weight), rows in _pitch_groups(requests).items():
+            for (num_frames, weight), rows in pitch_groups(requests).items():
                 index = self._index(rows)
                 estimate = self._estimate(samples[index], requests[0].algo, weight, num_frames)
                 raw[index] = merge_contours(known[index], num_known[index], estimate)
@@ -190,6 +199,13 @@ def _remembering(encoder: ContentEncoder, samples: Tensor, requests: Sequence[Li
     return torch.cat(rows)
 
 
+def _is_small(algo: str, placed: Sequence[Converter]) -> bool:
+    """Whether no network gains by several threads."""
+    return algo in (*SMALL_PITCH, NO_PITCH) and all(
+        converter.synthesizer.is_small and converter.encoder.is_small for converter in placed
+    )
+
+
 @dataclass(frozen=True)
 class _Part:
     """The rows of a batch that one voice sings with one formant shift."""
@@ -224,45 +240,6 @@ def _noise(request: LiveRequest, stream: int, num_columns: int, first: int, last
         return np.zeros((last - first, num_columns), np.float32)
     frame = request.window_frame
     return PositionalNoise(request.noise_seed, stream, num_columns).rows(frame + first, frame + last)
-
-
-def whole_windows(requests: Sequence[LiveRequest]) -> NDArray[np.float32]:
-    """`[B, P * 160]`: what is missing at the end is silence."""
-    windows = np.empty((len(requests), requests[0].shape.window_frames * FRAME_SAMPLES), np.float32)
-    for window, request in zip(windows, requests, strict=True):
-        window[: len(request.samples)] = request.samples
-        window[len(request.samples) :] = 0
-    return windows
-
-
-def _check(request: LiveRequest) -> None:
-    shape, P = request.shape, request.shape.window_frames
-    problem = shape.problem
-    if len(request.f0_known_hz) != P:
-        problem = f"a live window of {len(request.samples)} samples needs {P} values of f0"
-    elif not 0 <= request.num_known_frames <= P or request.window_frame % 2:
-        problem = "a live window begins at an even frame and knows no more frames than it has"
-    if problem is not None:
-        raise ValueError(problem)
-
-
-def _num_known(request: LiveRequest) -> int:
-    """Frames whose f0 is not taken from the estimator: before the stream began there is none."""
-    return max(request.num_known_frames, min(-request.window_frame, request.shape.window_frames))
-
-
-def _known_hz(request: LiveRequest) -> NDArray[np.float32]:
-    is_known = np.arange(request.shape.window_frames) < request.num_known_frames
-    return np.where(is_known, request.f0_known_hz, 0).astype(np.float32)
-
-
-def _pitch_groups(requests: Sequence[LiveRequest]) -> dict[tuple[int, float], list[int]]:
-    """Rows that the estimator can hear together: by the frames it hears, and the weight of a hybrid."""
-    groups: defaultdict[tuple[int, float], list[int]] = defaultdict(list)
-    for row, request in enumerate(requests):
-        num_unknown = request.shape.window_frames - _num_known(request)
-        groups[pitch_window_frames(request.algo, num_unknown), request.f0_method_weight].append(row)
-    return groups
 
 
 def _voice_groups(

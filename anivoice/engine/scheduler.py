@@ -1,14 +1,15 @@
 """Decides what the device does next. Pure bookkeeping: no torch, no threads, no clock of its own.
 
 Live work goes by earliest deadline, and what can be computed together goes together. In its gaps, file jobs go by the
-least time served so far. Work is done in steps and the choice is made anew before each, so one long window delays
-nobody by more than a step. A job that joins late starts level with the least served one that waits, otherwise it would
-hold the device until it had caught up.
+least time served so far. Live windows that threads of their own compute side by side are begun as these get free, and
+until they are done there is no gap: a file would take the cores from them. Work is done in steps and the choice is made
+anew before each, so one long window delays nobody by more than a step. A job that joins late starts level with the
+least served one that waits, otherwise it would hold the device until it had caught up.
 """
 
 from collections import deque
 
-from anivoice.engine.batch import Batch, Job, Work
+from anivoice.engine.batch import Batch, HostWork, Job, Work
 
 
 class Scheduler:
@@ -26,8 +27,8 @@ class Scheduler:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the device is at some batch's work."""
-        return any(batch.waiting for batch in self._batches())
+        """Whether the device is at some batch's work, and must be asked for its end."""
+        return any(batch.waiting and not isinstance(batch.waiting, HostWork) for batch in self._batches())
 
     def add(self, work: Work) -> None:
         """Queue `work`."""
@@ -43,10 +44,12 @@ class Scheduler:
         """What the next step belongs to; it stays queued until `remove`. None when there is nothing to do now."""
         begun = [batch for batch in self._begun if batch.is_ready]
         earliest = min(begun, key=lambda batch: batch.deadline_s or 0.0, default=None)
-        queued = min(self._live, key=_deadline, default=None)
+        at_work = [work for batch in self._begun if (work := batch.at_work)]
+        are_free = all(len(at_work) < work.num_threads for work in at_work)
+        queued = min(self._live, key=_deadline, default=None) if are_free else None
         if queued is not None and (earliest is None or _deadline(queued) < (earliest.deadline_s or 0.0)):
             return self._gather(queued)
-        return earliest or self._next_of_files()
+        return earliest or (None if at_work else self._next_of_files())
 
     def account(self, batch: Batch, seconds: float) -> None:
         """A step of `batch` took `seconds`."""

@@ -4,6 +4,7 @@ Shape letters: P frames of 10 ms in the window, F feature dimensions, S output s
 """
 
 import math
+import threading
 from collections.abc import Generator
 from dataclasses import dataclass
 
@@ -72,6 +73,7 @@ class VoiceSynthesizer:
         self.prior_context_frames = prior_context_frames
         self.is_small = model.config.decoder_products_per_frame < MAX_SMALL_PRODUCTS
         self._kernels: dict[int, Tensor] = {}
+        self._keeping = threading.Lock()
         self.cpu_decoder: CpuDecoder | None = None
         if device.type == "cpu" and dtype == torch.float32:
             self.cpu_decoder = CpuDecoder(model.dec, threads=threads)
@@ -113,12 +115,13 @@ class VoiceSynthesizer:
 
     def resampling_kernel(self, stretched_samples: int) -> Tensor:
         """For `resample` from `stretched_samples` back to S; the latest are kept on the device."""
-        kernel = self._kernels.pop(stretched_samples, None)
-        if kernel is None:
-            kernel = kernel_on(self.device, stretched_samples, self.config.frame_samples)
-        self._kernels[stretched_samples] = kernel
-        if len(self._kernels) > MAX_KERNELS:
-            del self._kernels[next(iter(self._kernels))]
+        with self._keeping:
+            kernel = self._kernels.pop(stretched_samples, None)
+            if kernel is None:
+                kernel = kernel_on(self.device, stretched_samples, self.config.frame_samples)
+            self._kernels[stretched_samples] = kernel
+            if len(self._kernels) > MAX_KERNELS:
+                del self._kernels[next(iter(self._kernels))]
         return kernel
 
     def _halo_frames(self, stretched_samples: int) -> int:

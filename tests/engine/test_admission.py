@@ -44,6 +44,16 @@ def test_a_block_that_never_fits_is_refused_for_good() -> None:
     assert "200 ms for a block of 160 ms" in str(refusal)
 
 
+def test_a_block_that_takes_too_long_by_itself_is_refused_though_it_costs_little() -> None:
+    admission = Admission()
+    admission.observe("small", 0.05, 0.1, 0.1)
+    refused = admission.admit(0.1, "small")
+    assert refused is not None
+    assert "100 ms for a block of 100 ms" in str(refused)
+    assert admission.admit(0.2, "small") is None
+    assert admission.load == pytest.approx(0.25)
+
+
 def test_longer_blocks_of_the_same_cost_are_a_smaller_load() -> None:
     admission = measured(0.02)
     admission.admit(0.1, "v2 balanced")

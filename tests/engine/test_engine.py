@@ -25,9 +25,13 @@ class FakeRunner:
         self.run = steps
         self.memory_to_free = memory_to_free
         self.thread: threading.Thread | None = None
+        self.closed_by: threading.Thread | None = None
 
     def open(self) -> None:
         self.thread = threading.current_thread()
+
+    def close(self) -> None:
+        self.closed_by = threading.current_thread()
 
     def steps(self, request: Request) -> Generator[str, None, object]:
         assert isinstance(request, PitchRequest)
@@ -69,6 +73,15 @@ def test_a_result_comes_back_from_the_engine_thread(make_engine: Callable[..., E
     assert engine.submit(request("a"), Job()).result(5) == ("a", runner.thread)
     assert runner.thread is not threading.current_thread()
     assert "content" in engine.stage_s
+
+
+def test_stopping_closes_the_runner_on_its_thread(make_engine: Callable[..., Engine]) -> None:
+    runner = FakeRunner(lambda name: (yield "content"))
+    engine = make_engine(runner)
+    engine.submit(request(), Job()).result(5)
+    assert runner.closed_by is None
+    engine.stop()
+    assert runner.closed_by is runner.thread
 
 
 def test_one_failure_fails_one_future(make_engine: Callable[..., Engine]) -> None:

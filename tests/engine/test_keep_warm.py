@@ -40,6 +40,8 @@ class Runner:
 
     def open(self) -> None: ...
 
+    def close(self) -> None: ...
+
     def nudge(self) -> None:
         if self.error is not None:
             raise self.error

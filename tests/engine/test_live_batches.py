@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from anivoice.engine.batch import Job, LiveRequest, LiveResult, PitchRequest, Request, Stage, WarmLiveRequest
+from anivoice.engine.batch import HostWork, Job, LiveRequest, LiveResult, PitchRequest, Request, Stage, WarmLiveRequest
 from anivoice.engine.engine import Engine
 from anivoice.errors import AnivoiceError, Cancelled, InvalidParameter, Unavailable
 from anivoice.stages.options import ConversionOptions
@@ -51,6 +51,8 @@ class LiveRunner:
 
     def open(self) -> None:
         self.go.wait(5)
+
+    def close(self) -> None: ...
 
     def steps(self, one: Request) -> Generator[Stage, None, object]:
         if isinstance(one, WarmLiveRequest):
@@ -183,6 +185,39 @@ def test_while_the_device_is_busy_the_next_batch_begins(make_engine: Callable[[L
     first.result(5)
     second.result(5)
     assert "waiting" in engine.stage_s
+
+
+def test_the_engine_is_woken_when_another_thread_is_done(make_engine: Callable[[LiveRunner], Engine]) -> None:
+    runner = LiveRunner()
+    done: Future[None] = Future()
+    runner.wait_for = HostWork(done)
+    engine = make_engine(runner)
+    [first] = submit(engine, "a")
+    runner.go.set()
+    while "waiting" not in engine.stage_s:
+        assert not first.done()
+    done.set_result(None)
+    first.result(5)
+
+
+def test_a_block_costs_its_share_of_the_threads_that_work_side_by_side(
+    make_engine: Callable[[LiveRunner], Engine],
+) -> None:
+    runner = LiveRunner()
+    done: Future[None] = Future()
+    done.set_result(None)
+    runner.wait_for = HostWork(done, 2, {"pitch": 40.0, "decoder": 60.0})
+    engine = make_engine(runner)
+    [future] = submit(engine, "a")
+    runner.go.set()
+    future.result(5)
+    engine.stop()
+    cost = engine.admission.cost(request("a").load_key)
+    assert cost is not None
+    assert cost.mean_s == pytest.approx(50, abs=1)
+    assert cost.p99_s == pytest.approx(100, abs=1)
+    assert (engine.stage_s["pitch"], engine.stage_s["decoder"]) == (40.0, 60.0)
+    assert engine.busy_s == pytest.approx(50, abs=1)
 
 
 def test_the_engine_learns_what_a_block_costs(make_engine: Callable[[LiveRunner], Engine]) -> None:

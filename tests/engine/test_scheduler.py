@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anivoice.engine.batch import Batch, Job, PitchRequest, Work
+from anivoice.engine.batch import Batch, HostWork, Job, PitchRequest, Work
 from anivoice.engine.scheduler import Scheduler
 
 REQUEST = PitchRequest(np.zeros(0, np.float32), "pm", 0.5)
@@ -200,6 +200,30 @@ def test_while_the_device_is_busy_others_are_begun_and_files_fill_the_gap() -> N
     assert scheduler.is_waiting
     device.done = True
     assert scheduler.next() is busy
+
+
+def test_windows_side_by_side_are_as_many_as_their_threads_and_a_file_waits_for_all() -> None:
+    scheduler = Scheduler()
+    add_all(scheduler, *(live(float(i), str(i)) for i in range(3)), work(Job()))
+    at_work = []
+    for _ in range(2):
+        batch = scheduler.next()
+        assert batch is not None
+        batch.waiting = HostWork(Future(), num_threads=2)
+        at_work.append(batch)
+    assert scheduler.next() is None
+    assert not scheduler.is_waiting
+    at_work[1].waiting.future.set_result(None)
+    assert scheduler.next() is at_work[1]
+    scheduler.remove(at_work[1])
+    third = scheduler.next()
+    assert third is not None
+    assert third.deadline_s == 2.0
+    scheduler.remove(third)
+    assert scheduler.next() is None
+    at_work[0].waiting.future.set_result(None)
+    scheduler.remove(at_work[0])
+    assert scheduler.next() is not None
 
 
 def test_a_file_that_waits_for_the_device_lets_others_pass() -> None:

@@ -1,7 +1,9 @@
-"""Live windows of small voices, whose networks are not shared out among threads. Small networks of random weights."""
+"""Live windows of small voices: each on one thread, several side by side. Small networks of random weights."""
 
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,10 @@ from engine.live_windows import WindowedStream
 from torch import nn
 
 from anivoice.audio.live_geometry import LiveGeometry
-from anivoice.engine.batch import Job, LiveRequest, Request, SegmentRequest, WarmRequest
+from anivoice.engine.batch import Job, LiveRequest, LiveResult, Request, SegmentRequest, WarmRequest
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
+from anivoice.errors import Cancelled, Unavailable
 from anivoice.stages.options import ConversionOptions
 from anivoice.voices.voice import Voice
 
@@ -29,7 +32,9 @@ def voice(h768_hf_dir: Path) -> Voice:
 
 
 @pytest.fixture
-def make_engine(tmp_path: Path) -> Iterator[Callable[[int], Engine]]:
+def make_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Engine]]:
+    """With that many threads on a machine of two cores."""
+    monkeypatch.setattr("anivoice.engine.runner.num_usable_cores", lambda: 2)
     engines: list[Engine] = []
 
     def make(num_threads: int) -> Engine:
@@ -60,8 +65,37 @@ def num_threads(voice: Voice) -> Iterator[dict[str, set[int]]]:
         hook.remove()
 
 
-def live_request(voice: Voice) -> LiveRequest:
-    return WindowedStream(voice, SPEECH, GEOMETRY, algo="fcpe").request()
+class HeldDecoder:
+    """The decoder stops at its beginning, the first time, until `go` is set; then it goes on, or fails with `error`."""
+
+    def __init__(self) -> None:
+        self.reached, self.go = threading.Event(), threading.Event()
+        self.error: Exception | None = None
+
+    def __call__(self, *_: object) -> None:
+        if not self.reached.is_set():
+            self.reached.set()
+            self.go.wait(30)
+            if self.error is not None:
+                raise self.error
+
+
+@pytest.fixture
+def held(voice: Voice) -> Iterator[HeldDecoder]:
+    held = HeldDecoder()
+    hook = voice.model.dec.conv_pre.register_forward_hook(held)
+    yield held
+    held.go.set()
+    hook.remove()
+
+
+def live_request(voice: Voice, seed: int = 1, formant_shift: float = 0.0) -> LiveRequest:
+    options = ConversionOptions(formant_shift=formant_shift)
+    return WindowedStream(voice, SPEECH, GEOMETRY, algo="fcpe", seed=seed, options=options).request()
+
+
+def submit(engine: Engine, request: LiveRequest, deadline_s: float, job: Job | None = None) -> "Future[LiveResult]":
+    return engine.submit(request, job or Job(), deadline_s)
 
 
 def computed(engine: Engine, request: Request) -> object:
@@ -91,3 +125,97 @@ def test_a_live_window_of_large_networks_is_computed_on_all_threads(
     finally:
         voice.placed = voice.encoder.placed = None
     assert num_threads == {"content": {2}, "prior": {2}, "decoder": {2}}
+
+
+def test_while_one_stream_is_held_up_another_is_computed(
+    make_engine: Callable[[int], Engine], voice: Voice, held: HeldDecoder
+) -> None:
+    engine = make_engine(2)
+    slow = submit(engine, live_request(voice, 1), 1.0)
+    assert held.reached.wait(30)
+    for deadline_s in (2.0, 3.0):
+        submit(engine, live_request(voice, 2), deadline_s).result(30)
+    assert not slow.done()
+    held.go.set()
+    slow.result(30)
+
+
+def test_a_file_waits_for_what_is_live(make_engine: Callable[[int], Engine], voice: Voice, held: HeldDecoder) -> None:
+    engine = make_engine(2)
+    live = submit(engine, live_request(voice), 1.0)
+    assert held.reached.wait(30)
+    file = engine.submit(SegmentRequest(voice, SPEECH, np.full(101, 200.0), 20, 60, ConversionOptions()), Job())
+    submit(engine, live_request(voice, 2), 2.0).result(30)
+    assert not file.running()
+    held.go.set()
+    live.result(30)
+    file.result(30)
+
+
+def test_side_by_side_every_stream_is_as_on_the_engine_thread(
+    make_engine: Callable[[int], Engine], voice: Voice
+) -> None:
+    requests = [live_request(voice, seed, shift) for seed in range(3) for shift in (0.0, 3.3, -4.0)]
+    alone = make_engine(1)
+    expected = [submit(alone, request, 1.0).result(30) for request in requests]
+    together = make_engine(2)
+    futures = [submit(together, request, 1.0) for request in requests]
+    for future, one in zip(futures, expected, strict=True):
+        result = future.result(30)
+        np.testing.assert_array_equal(result.waveform, one.waveform)
+        np.testing.assert_array_equal(result.f0_hz, one.f0_hz)
+        assert result.next_phase == one.next_phase
+
+
+def test_a_failure_beside_fails_its_own_stream(
+    make_engine: Callable[[int], Engine], voice: Voice, held: HeldDecoder
+) -> None:
+    engine = make_engine(2)
+    held.error = ValueError("broken")
+    bad = submit(engine, live_request(voice), 1.0)
+    assert held.reached.wait(30)
+    good = submit(engine, live_request(voice), 2.0)
+    held.go.set()
+    with pytest.raises(ValueError, match="broken"):
+        bad.result(30)
+    good.result(30)
+
+
+def test_without_memory_a_window_is_tried_again(
+    make_engine: Callable[[int], Engine], voice: Voice, held: HeldDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TorchRunner, "free_memory", lambda runner: True)
+    held.error = MemoryError()
+    held.go.set()
+    assert np.isfinite(submit(make_engine(2), live_request(voice), 1.0).result(30).waveform).all()
+
+
+def test_what_is_cancelled_meanwhile_gives_nothing(
+    make_engine: Callable[[int], Engine], voice: Voice, held: HeldDecoder
+) -> None:
+    engine, job = make_engine(2), Job()
+    unwanted = submit(engine, live_request(voice), 1.0, job)
+    assert held.reached.wait(30)
+    job.cancel()
+    held.go.set()
+    with pytest.raises(Cancelled):
+        unwanted.result(30)
+    submit(engine, live_request(voice), 2.0).result(30)
+    assert engine.num_queued == 0
+
+
+def test_stopping_ends_the_threads_and_fails_what_they_had(
+    make_engine: Callable[[int], Engine], voice: Voice, held: HeldDecoder
+) -> None:
+    before = set(threading.enumerate())
+    engine = make_engine(2)
+    pending = [submit(engine, live_request(voice), float(i)) for i in range(4)]
+    assert held.reached.wait(30)
+    stopping = threading.Thread(target=engine.stop)
+    stopping.start()
+    held.go.set()
+    stopping.join(30)
+    assert not stopping.is_alive()
+    assert any(isinstance(future.exception(30), Unavailable) for future in pending)
+    assert all(future.done() for future in pending)
+    assert {thread for thread in threading.enumerate() if thread not in before} <= {stopping}

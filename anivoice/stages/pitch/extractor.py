@@ -59,7 +59,7 @@ class PitchExtractor:
 
     `weights_dir` may hold rmvpe.pt or rmvpe.safetensors; fcpe and crepe take the weights inside their packages.
     `dtype` is that of the rmvpe network; fcpe and crepe always compute in float32. `estimators` replaces methods by
-    ready ones. `estimate` belongs to one thread; what is installed may be asked from any.
+    ready ones. Any thread may ask for anything; a network is loaded by the one that asks for it first.
 
     A file that is replaced is noticed by `require`, which reads it; from the next `estimate` on the new network is
     used. `before_drop` is called before the old one goes: a device may still be at its work.
@@ -81,6 +81,7 @@ class PitchExtractor:
         self._stamps: dict[str, Stamp] = {}
         self._renewed: dict[str, Placing] = {}
         self._reading = threading.Lock()
+        self._placing = threading.Lock()
 
     def available(self, method: str) -> bool:
         """Whether `method` (or both methods of a hybrid) has its weights and its package. Raises InvalidParameter."""
@@ -153,6 +154,10 @@ class PitchExtractor:
         return samples.reshape(-1, samples.shape[-1]).to(self.device, torch.float32)
 
     def _estimator(self, name: str) -> PitchEstimator:
+        with self._placing:
+            return self._placed(name)
+
+    def _placed(self, name: str) -> PitchEstimator:
         place = self._renewed.pop(name, None)
         if place is not None:
             self._before_drop()
