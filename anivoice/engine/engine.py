@@ -212,9 +212,9 @@ class Engine:
         """Of threads side by side each has its share of the device."""
         total_s = sum(work.stage_s.values())
         share_s = total_s / work.num_threads
-        batch.compute_s += share_s
         batch.beside_s += total_s - share_s
         self.busy_s += share_s
+        self._scheduler.account(batch, share_s)
         for stage, seconds in work.stage_s.items():
             self.stage_s[stage] += seconds
 

@@ -2,14 +2,21 @@
 
 Live work goes by earliest deadline, and what can be computed together goes together. In its gaps, file jobs go by the
 least time served so far. Live windows that threads of their own compute side by side are begun as these get free, and
-until they are done there is no gap: a file would take the cores from them. Work is done in steps and the choice is made
-anew before each, so one long window delays nobody by more than a step. A job that joins late starts level with the
-least served one that waits, otherwise it would hold the device until it had caught up.
+until they are done there is no gap: a file would take the cores from them. Where many streams never leave one, files
+have a small share beside them (`FILE_SHARE`), while not all of those threads are at work. Work is done in steps and the
+choice is made anew before each, so one long window delays nobody by more than a step. A job that joins late starts
+level with the least served one that waits, otherwise it would hold the device until it had caught up.
 """
 
 from collections import deque
 
 from anivoice.engine.batch import Batch, HostWork, Job, Work
+
+FILE_SHARE = 0.25
+"""What files may take beside live windows, by what these take of the device: a fifth of the whole."""
+
+MAX_FILE_CREDIT_S = 0.1
+"""No more is saved up for them than a few steps."""
 
 
 class Scheduler:
@@ -21,6 +28,7 @@ class Scheduler:
         self._begun: list[Batch] = []
         self._jobs: dict[Job, deque[Batch]] = {}
         self._level_s = 0.0
+        self._file_credit_s = 0.0
 
     def __len__(self) -> int:
         return len(self._live) + sum(len(batch.works) for batch in self._batches())
@@ -49,11 +57,14 @@ class Scheduler:
         queued = min(self._live, key=_deadline, default=None) if are_free else None
         if queued is not None and (earliest is None or _deadline(queued) < (earliest.deadline_s or 0.0)):
             return self._gather(queued)
-        return earliest or (None if at_work else self._next_of_files())
+        has_gap = not at_work or (are_free and self._file_credit_s > 0)
+        return earliest or (self._next_of_files() if has_gap else None)
 
     def account(self, batch: Batch, seconds: float) -> None:
-        """A step of `batch` took `seconds`."""
+        """A step of `batch` took `seconds` of the device."""
         batch.compute_s += seconds
+        credit_s = self._file_credit_s + (-seconds if batch.deadline_s is None else FILE_SHARE * seconds)
+        self._file_credit_s = min(max(credit_s, 0.0), MAX_FILE_CREDIT_S)
         for work in batch.works:
             work.job.served_s += seconds / len(batch.works)
 

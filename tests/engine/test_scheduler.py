@@ -226,6 +226,30 @@ def test_windows_side_by_side_are_as_many_as_their_threads_and_a_file_waits_for_
     assert scheduler.next() is not None
 
 
+def test_where_live_windows_leave_no_gap_a_file_has_a_share_beside_them() -> None:
+    scheduler = Scheduler()
+    file = work(Job())
+    add_all(scheduler, live(1.0, "a"), live(2.0, "b"), file)
+    first = scheduler.next()
+    assert first is not None
+    first.waiting = HostWork(Future(), num_threads=2)
+    second = scheduler.next()
+    assert second is not None
+    scheduler.account(second, 0.2)
+    second.waiting = HostWork(Future(), num_threads=2)
+    assert scheduler.next() is None
+    scheduler.remove(second)
+    step = scheduler.next()
+    assert works_of(step) == [file]
+    assert step is not None
+    scheduler.account(step, 0.06)
+    assert scheduler.next() is None
+    scheduler.account(first, 100.0)
+    assert scheduler.next() is step
+    scheduler.account(step, 0.11)
+    assert scheduler.next() is None
+
+
 def test_a_file_that_waits_for_the_device_lets_others_pass() -> None:
     scheduler = Scheduler()
     one, two = work(Job()), work(Job())

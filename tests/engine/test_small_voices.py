@@ -140,18 +140,6 @@ def test_while_one_stream_is_held_up_another_is_computed(
     slow.result(30)
 
 
-def test_a_file_waits_for_what_is_live(make_engine: Callable[[int], Engine], voice: Voice, held: HeldDecoder) -> None:
-    engine = make_engine(2)
-    live = submit(engine, live_request(voice), 1.0)
-    assert held.reached.wait(30)
-    file = engine.submit(SegmentRequest(voice, SPEECH, np.full(101, 200.0), 20, 60, ConversionOptions()), Job())
-    submit(engine, live_request(voice, 2), 2.0).result(30)
-    assert not file.running()
-    held.go.set()
-    live.result(30)
-    file.result(30)
-
-
 def test_side_by_side_every_stream_is_as_on_the_engine_thread(
     make_engine: Callable[[int], Engine], voice: Voice
 ) -> None:
