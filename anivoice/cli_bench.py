@@ -67,7 +67,9 @@ def _add_bench_live(benchmarks: Commands) -> None:
     )
     parser.add_argument("--find-capacity", action="store_true", help="search the largest number of sessions that fits")
     parser.add_argument("--admit-all", action="store_true", help="let sessions in that would not fit, too")
-    parser.add_argument("--pitch-extraction-algo", default="rmvpe", help="pitch method (rmvpe, random weights)")
+    parser.add_argument(
+        "--pitch-extraction-algo", help="pitch method (that of the server; with random weights rmvpe, random)"
+    )
     add_load_options(parser, num_sessions=1)
     add_device_options(parser)
     add_live_engine_options(parser)
@@ -147,7 +149,9 @@ def _bench_live(arguments: argparse.Namespace) -> int:
 
     made = [f"voice-{number}" for number in range(arguments.voices)]
     voices = [arguments.model_name] if arguments.model_name else made
-    options = load_options(arguments, voices, {"pitch_extraction_algo": arguments.pitch_extraction_algo})
+    algo = arguments.pitch_extraction_algo or (None if arguments.model_name else "rmvpe")
+    given: dict[str, object] = {} if algo is None else {"pitch_extraction_algo": algo}
+    options = load_options(arguments, voices, given)
     return run_bench_live(
         settings,
         "" if arguments.model_name else arguments.synthetic,
