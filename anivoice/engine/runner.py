@@ -30,7 +30,7 @@ from anivoice.stages.retrieval import Retriever
 from anivoice.stages.synthesizer import Excitation, VoiceSynthesizer
 from anivoice.voices.voice import Voice
 
-OWN_PRIOR_CONTEXT_FRAMES = 64
+OWN_PRIOR_CONTEXT_FRAMES = 128
 MAX_WINDOW_THREADS = 4
 """They share Python's lock: two do 1.5 to 1.8 times what one does (measured), more have not been tried."""
 
