@@ -41,7 +41,7 @@ from anivoice.voices.voice import Voice
 GRAPHABLE_PITCH = ("rmvpe",)
 """Estimators without a step on the host."""
 
-SMALL_PITCH = ("fcpe",)
+SMALL_PITCH = ("fcpe", "pm", "dio", "harvest")
 """Estimators whose live windows gain next to nothing from a second thread."""
 
 Outcome = LiveResult | AnivoiceError

@@ -89,9 +89,9 @@ def held(voice: Voice) -> Iterator[HeldDecoder]:
     hook.remove()
 
 
-def live_request(voice: Voice, seed: int = 1, formant_shift: float = 0.0) -> LiveRequest:
+def live_request(voice: Voice, seed: int = 1, formant_shift: float = 0.0, algo: str = "fcpe") -> LiveRequest:
     options = ConversionOptions(formant_shift=formant_shift)
-    return WindowedStream(voice, SPEECH, GEOMETRY, algo="fcpe", seed=seed, options=options).request()
+    return WindowedStream(voice, SPEECH, GEOMETRY, algo=algo, seed=seed, options=options).request()
 
 
 def submit(engine: Engine, request: LiveRequest, deadline_s: float, job: Job | None = None) -> "Future[LiveResult]":
@@ -140,10 +140,11 @@ def test_while_one_stream_is_held_up_another_is_computed(
     slow.result(30)
 
 
+@pytest.mark.parametrize("algo", ["fcpe", "pm", "dio", "harvest"])
 def test_side_by_side_every_stream_is_as_on_the_engine_thread(
-    make_engine: Callable[[int], Engine], voice: Voice
+    make_engine: Callable[[int], Engine], voice: Voice, algo: str
 ) -> None:
-    requests = [live_request(voice, seed, shift) for seed in range(3) for shift in (0.0, 3.3, -4.0)]
+    requests = [live_request(voice, seed, shift, algo) for seed in range(3) for shift in (0.0, 3.3, -4.0)]
     alone = make_engine(1)
     expected = [submit(alone, request, 1.0).result(30) for request in requests]
     together = make_engine(2)
