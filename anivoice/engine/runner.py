@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +21,7 @@ from anivoice.engine.lanes import FILES, Array, InlineLanes, Lanes
 from anivoice.engine.live import LivePath, Outcome
 from anivoice.engine.window_threads import WindowThreads
 from anivoice.errors import AnivoiceError
+from anivoice.models.steps import each_inside
 from anivoice.models.work_threads import WorkThreads
 from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.converter import Converter, Window
@@ -80,10 +80,10 @@ class TorchRunner:
             self.live.threads = None
 
     def steps(self, request: Request) -> Generator[Stage, None, object]:
-        return _in_inference_mode(self._begin(request))
+        return each_inside(torch.inference_mode, self._begin(request))
 
     def live_steps(self, requests: Sequence[LiveRequest]) -> Generator[Stage, None, list[Outcome]]:
-        return _in_inference_mode(self.live.steps(requests))
+        return each_inside(torch.inference_mode, self.live.steps(requests))
 
     def _begin(self, request: Request) -> Generator[Stage, None, object]:
         match request:
@@ -157,7 +157,7 @@ class TorchRunner:
         if voice.encoder.placed is None:
             voice.encoder.placed = ContentEncoder(voice.encoder.model, self.device, self.dtype)
         if voice.placed is None:
-            # Voices for our own encoders learn from pieces of 1.6 s; the encoder itself hears further back.
+            # Voices for our own encoders learn from pieces of a few seconds; the encoder itself hears further back.
             is_own = voice.encoder.model.encoder_id is not None
             context_frames = OWN_PRIOR_CONTEXT_FRAMES if is_own else None
             synthesizer = VoiceSynthesizer(voice.model, self.device, self.dtype, self.threads, context_frames)
@@ -204,18 +204,3 @@ def choose_dtype(device: torch.device, precision: str) -> torch.dtype:
     if precision == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
     return {"fp16": torch.float16, "fp32": torch.float32}[precision]
-
-
-T = TypeVar("T")
-
-
-def _in_inference_mode(steps: Generator[Stage, None, T]) -> Generator[Stage, None, T]:
-    while True:
-        # Entered anew for every step: inference mode belongs to the thread, and the engine interleaves requests.
-        with torch.inference_mode():
-            try:
-                stage = next(steps)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-        yield stage

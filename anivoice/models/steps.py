@@ -1,11 +1,13 @@
 """Long computations in steps: generators that pause where other work may come in between, and return a result."""
 
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 Steps = Generator[None, None, T]
@@ -30,6 +32,20 @@ def named(name: str, steps: Steps[T]) -> Generator[str, None, T]:
             result: T = end.value
             return result
         yield name
+
+
+def each_inside(
+    enter: Callable[[], AbstractContextManager[object]], steps: Generator[S, None, T]
+) -> Generator[S, None, T]:
+    """`steps`, each in a context entered anew: what a context sets for its thread must not last over a pause."""
+    while True:
+        with enter():
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+        yield step
 
 
 def chunks(x: Tensor, num_frames: int, dim: int) -> tuple[Tensor, ...]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from anivoice.models.steps import Steps
+from anivoice.models.steps import Steps, each_inside
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -47,14 +47,7 @@ def one_thread() -> Iterator[None]:
 
 def on_one_thread(steps: Generator[S, None, T]) -> Generator[S, None, T]:
     """`steps`, each in `one_thread`."""
-    while True:
-        with one_thread():
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-        yield step
+    return each_inside(one_thread, steps)
 
 
 def _next(work: Steps[T]) -> StopIteration | None:

@@ -13,7 +13,7 @@ from anivoice.models.voice_config import Version
 from anivoice.stages.stream_memory import StreamMemory
 
 MAX_SMALL_WEIGHTS = 10_000_000
-"""With fewer weights a live window takes less time on one thread than on two (measured: ours with 1.3 million takes 0.7
+"""With fewer weights a live window takes less time on one thread than on two (measured: ours with 2.6 million takes 0.7
 of it, ContentVec with 94 million 1.6 times as long).
 """
 
