@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from anivoice.training.phones import INDEX_OF_PHONE, PHONES, UNKNOWN
-from training.corpus import borrowed
+from training.corpus import borrowed, foreign
 from training.corpus.aligned import lead_in
 from training.corpus.flite import _segments
 from training.corpus.phone_maps import ESPEAK, RADIO, to_arpabet
@@ -70,8 +70,11 @@ def test_a_sound_that_is_two_of_ours_shares_its_time() -> None:
 
 def test_all_tables_lead_to_known_phones() -> None:
     names = {part for parts in ESPEAK.values() for part in parts} | set(RADIO.values())
+    names |= {
+        part for tongue in (foreign.CATALAN, foreign.RUSSIAN) for parts in tongue.phones.values() for part in parts
+    }
     assert names <= INDEX_OF_PHONE.keys() | {UNKNOWN}
-    for sounds in (borrowed.ITALIAN, borrowed.CZECH, borrowed.FINNISH, borrowed.BRITISH):
+    for sounds in (borrowed.ITALIAN, borrowed.CZECH, borrowed.FINNISH, borrowed.INDIAN, borrowed.BRITISH):
         assert sounds.keys() == set(PHONES)
 
 
@@ -86,6 +89,43 @@ def test_borrowed_voices_are_asked_for_the_given_times() -> None:
     pitches = [pitch for _, parts in asked for _, _, pitch in parts]
     assert (pitches[0], pitches[3]) == (0.0, 0.0)
     assert 60 < pitches[1] < 220
+
+
+def test_labels_are_stretched_to_the_length_of_the_wave() -> None:
+    stretched = borrowed.stretched([("SIL", 0.0, 0.5), ("AY", 0.5, 2.0)], 2.2)
+    assert [phone for phone, _, _ in stretched] == ["SIL", "AY"]
+    assert [end for _, _, end in stretched] == pytest.approx([0.55, 2.2])
+    assert stretched[1][1] == stretched[0][2]
+
+
+@pytest.mark.parametrize("tongue", [foreign.CATALAN, foreign.RUSSIAN])
+def test_foreign_sentences_are_the_same_each_time_and_all_different(tongue: foreign.Tongue) -> None:
+    made = foreign.sentences(tongue, 200)
+    assert made == foreign.sentences(tongue, 200)
+    assert list(made)[::199] == [f"{tongue.prefix}0001", f"{tongue.prefix}0200"]
+    assert len(set(made.values())) == 200
+    assert all(text[0].isupper() and text[-1] in ".?" and 3 <= len(text.split()) <= 18 for text in made.values())
+
+
+def test_catalan_is_written_without_accents() -> None:
+    assert all(text.isascii() for text in foreign.sentences(foreign.CATALAN, 300).values())
+
+
+def test_a_sound_of_russian_is_ours_only_if_one_is_near() -> None:
+    spoken = [("sh", 0.0, 0.1), ("c", 0.1, 0.3), ("tt", 0.3, 0.4), ("gg", 0.4, 0.5)]
+    labels = [phone for phone, _, _ in to_arpabet(spoken, foreign.RUSSIAN.phones)]
+    assert labels == ["SH", "T", "S", UNKNOWN, "G"]
+
+
+def test_added_voices_leave_the_sentences_of_the_others_alone(tmp_path: Path) -> None:
+    texts = {f"s{number:05d}": "x" for number in range(9000)}
+    (tmp_path / "manifest.d").mkdir()
+    lines = (f'{{"text_id": "{text_id}", "phones": [["SIL", 0.0, 1.0]]}}\n' for text_id in list(texts)[:1000])
+    (tmp_path / "manifest.d" / "kal.jsonl").write_text("".join(lines), "utf-8")
+    jobs = {job.name: job for job in all_jobs("train", texts, tmp_path)}
+    assert list(jobs)[-6:] == ["bdl", "alan", "don", "nsk", "ona", "nsh"]
+    assert min(jobs["bdl"].texts) == f"s{3100 + 700 + 8 * 300 + 84 * 22:05d}"
+    assert all(len(jobs[name].texts) == 300 for name in ("don", "nsk", "ona", "nsh"))
 
 
 def test_flite_tells_ends() -> None:

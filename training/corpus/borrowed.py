@@ -8,6 +8,8 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import soundfile
+
 from anivoice.training.phones import SILENCE, UNKNOWN, VOWELS
 from training.corpus import festival
 from training.corpus.speech import Segment, Spoken
@@ -47,6 +49,14 @@ BRITISH: Sounds = {
     "EY": "ei", "IH": "i", "IY": "ii", "OW": "ou", "OY": "oi", "UH": "u", "UW": "uu", "HH": "h",
     **{phone: phone.lower() for phone in "P T K B D G F TH S SH V DH Z ZH CH JH M N NG L R W Y".split()},
 }  # fmt: skip
+INDIAN: Sounds = {
+    "SIL": "pau", "AA": "aa", "AE": "~eh", "AH": "a", "AO": "~oh", "AW": "aw", "AY": "ay", "EH": "eh", "ER": "~a r",
+    "EY": "ee", "IH": "ih", "IY": "iy", "OW": "oo", "OY": "oh iy", "UH": "uh", "UW": "uw", "P": "p", "T": "T",
+    "K": "k", "B": "b", "D": "D", "G": "g", "F": "f", "TH": "~th", "S": "s", "SH": "sh", "HH": "h", "V": "v",
+    "DH": "~dh", "Z": "~s", "ZH": "~sh", "CH": "ch", "JH": "j", "M": "m", "N": "n", "NG": "~n", "L": "l", "R": "r",
+    "W": "~v", "Y": "y",
+}  # fmt: skip
+"""Of Hindi and Telugu; what is written with a capital is retroflex."""
 
 
 def speak(
@@ -56,13 +66,20 @@ def speak(
     timings: Mapping[str, Sequence[Segment]],
     texts: Mapping[str, str],
     directory: Path,
+    *,
+    rounds_times: bool = False,
 ) -> Iterator[tuple[str, Spoken]]:
-    """`texts` by id with the phones and times of `timings`, at each sentence's own rate and pitch."""
+    """`texts` by id with the phones and times of `timings`, at each sentence's own rate and pitch.
+
+    The labels of a voice that `rounds_times` are stretched to the length of what it said.
+    """
     known = [text_id for text_id in texts if text_id in timings]
     asked = {text_id: ask(timings[text_id], sounds, mean_pitch_hz, f"{voice} {text_id}") for text_id in known}
     utterances = {text_id: [part for _, parts in phones for part in parts] for text_id, phones in asked.items()}
     for text_id, spoken in festival.speak_segments(voice, utterances, directory):
-        yield text_id, Spoken(spoken.path, _labels(asked[text_id]))
+        labels = _labels(asked[text_id])
+        seconds = soundfile.info(str(spoken.path)).duration
+        yield text_id, Spoken(spoken.path, stretched(labels, seconds) if rounds_times else labels)
 
 
 Asked = list[tuple[str, list[tuple[str, float, float]]]]
@@ -94,3 +111,9 @@ def _labels(asked: Asked) -> tuple[Segment, ...]:
             segments.append((label, begin, end))
         begin = end
     return tuple(segments)
+
+
+def stretched(segments: Sequence[Segment], seconds: float) -> tuple[Segment, ...]:
+    """The segments, all longer or shorter, so that the last one ends after `seconds`."""
+    factor = seconds / segments[-1][2]
+    return tuple((phone, begin * factor, end * factor) for phone, begin, end in segments)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.corpus import recordings, voices
+from training.corpus import foreign, recordings, voices
 from training.corpus.speech import Segment, Spoken
 from training.corpus.text import read_lexicon, sentences
 from training.corpus.voices import Voice, festival_voice
@@ -85,6 +85,11 @@ def _training_jobs(texts: Mapping[str, str], out: Path) -> Iterator[Job]:
     for name, voice, count in voices.aligned_voices():
         yield Job(name, voice, "train", _some(texts, first, count))
         first += count
+    for name, voice, count in voices.more_borrowed_voices(timings):
+        yield Job(name, voice, "train", _some({key: texts[key] for key in timings}, first, count))
+        first += count
+    for name, voice, tongue, count in voices.foreign_voices():
+        yield Job(name, voice, "train", foreign.sentences(tongue, count))
 
 
 def _some(texts: Mapping[str, str], first: int, count: int) -> dict[str, str]:

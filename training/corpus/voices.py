@@ -6,7 +6,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.corpus import aligned, borrowed, espeak, festival, flite, recordings
+from training.corpus import aligned, borrowed, espeak, festival, flite, foreign, recordings
 from training.corpus.phone_maps import ESPEAK, RADIO, Parts
 from training.corpus.speech import Segment, Spoken
 
@@ -21,6 +21,9 @@ LGPL = "LGPL-2.1+ (RHVoice and this voice's data)"
 PICO = "Apache-2.0 by its own statement (SVOX)"
 GPL2_ITALIAN = "GPL-2+ (ISTC-SPFD CNR)"
 GPL3_CZECH = "GPL-3+ (Brailcom)"
+GPL2_INDIAN = "GPL-2+ (C-DAC Mumbai, IIT Madras)"
+LGPL_CATALAN = "LGPL-2.1+ (Universitat Politècnica de Catalunya); HTS: BSD-3"
+RUSSIAN_LICENCE = "Nickolay V. Shmyrev, permissive (that of Festival)"
 LGPL_FINNISH = "LGPL-2+ (University of Helsinki)"
 ESPEAK_LICENCE = "engine and variants GPL-3+; what they say is free"
 
@@ -132,8 +135,38 @@ def borrowed_voices(timings: Mapping[str, Sequence[Segment]]) -> Iterator[tuple[
         ("suo_fi_lj_diphone", borrowed.FINNISH, "lj", 190, LGPL_FINNISH, 300),
         ("hy_fi_mv_diphone", borrowed.FINNISH, "mv", 110, LGPL_FINNISH, 300),
     ):
-        speak = partial(borrowed.speak, name, sounds, pitch_hz, timings)
-        yield person, Voice("festival", name, person, licence, speak), count
+        yield person, _borrowed(name, sounds, person, pitch_hz, licence, timings), count
+
+
+def more_borrowed_voices(timings: Mapping[str, Sequence[Segment]]) -> Iterator[tuple[str, Voice, int]]:
+    """As above, added after all others, so that those go on to say the same sentences."""
+    don = _borrowed("don_diphone", borrowed.BRITISH, "don", 105, EST, timings, rounds_times=True)
+    yield "don", don, 300
+    yield "nsk", _borrowed("hindi_NSK_diphone", borrowed.INDIAN, "nsk", 120, GPL2_INDIAN, timings), 300
+
+
+def _borrowed(
+    name: str,
+    sounds: borrowed.Sounds,
+    person: str,
+    pitch_hz: float,
+    licence: str,
+    timings: Mapping[str, Sequence[Segment]],
+    *,
+    rounds_times: bool = False,
+) -> Voice:
+    speak = partial(borrowed.speak, name, sounds, pitch_hz, timings, rounds_times=rounds_times)
+    return Voice("festival", name, person, licence, speak)
+
+
+def foreign_voices() -> Iterator[tuple[str, Voice, foreign.Tongue, int]]:
+    """Festival's voices that speak their own tongue only: name of the job, voice, tongue, sentences."""
+    for name, person, tongue, licence in (
+        ("upc_ca_ona_hts", "ona", foreign.CATALAN, LGPL_CATALAN),
+        ("msu_ru_nsh_clunits", "nsh", foreign.RUSSIAN, RUSSIAN_LICENCE),
+    ):
+        voice = Voice("festival", name, person, licence, partial(festival.speak, name), tongue.phones)
+        yield person, voice, tongue, 300
 
 
 def espeak_voices() -> Iterator[tuple[str, Voice]]:
