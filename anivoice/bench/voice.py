@@ -30,6 +30,7 @@ from anivoice.engine.room import build_engine_room
 from anivoice.offline import convert_file, settle
 from anivoice.parameters import ConversionParameters
 from anivoice.stages.pitch.extractor import PitchExtractor
+from anivoice.training.product_frames import pitch_frames
 
 Samples = NDArray[np.float32]
 Convert = Callable[[Utterance, ConversionParameters], Samples]
@@ -105,8 +106,8 @@ class Judge:
         self.target_hz = [hz for samples in heard for hz in self.voiced_hz(samples)]
 
     def contour(self, samples: Samples) -> NDArray[np.float64]:
-        """f0 in Hz, a value per 10 ms, 0 = unvoiced."""
-        return np.asarray(self.pitch.estimate(torch.from_numpy(samples), self.judge_pitch).double().numpy())
+        """f0 in Hz, a value per 10 ms, 0 = unvoiced; without hum, which is no voice."""
+        return np.asarray(pitch_frames(samples, self.pitch, self.judge_pitch).double().numpy())
 
     def voiced_hz(self, samples: Samples) -> list[float]:
         contour = self.contour(samples)
