@@ -24,9 +24,9 @@ def _add_content(kinds: Commands) -> None:
     )
     parser.add_argument("corpus", type=Path, metavar="CORPUS", help="folder with manifest.jsonl")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the run: cache, state, encoder, log")
-    parser.add_argument("--id", default="anivoice-content-1", help="name by which voices call it (anivoice-content-1)")
+    parser.add_argument("--id", default="anivoice-content-2", help="name by which voices call it (anivoice-content-2)")
     parser.add_argument("--steps", type=int, default=8000, help="how long; the learning rate falls with it (8000)")
-    parser.add_argument("--anchor", type=Path, help="an earlier encoder, whose voices are to fit this one, too")
+    parser.add_argument("--base", type=Path, help="an encoder to begin with, of these sizes or smaller")
     parser.add_argument("--batch-clips", type=int, default=8, help="clips in a step, each heard twice (8)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 is faster on CUDA (fp32)")
@@ -48,7 +48,7 @@ def _content(arguments: argparse.Namespace) -> int:
         arguments.id,
         arguments.steps,
         arguments.batch_clips,
-        anchor=arguments.anchor,
+        base=arguments.base,
         prepares=not arguments.prepared,
         precision=arguments.precision,
         compiles=arguments.compile,

@@ -50,6 +50,6 @@ def test_rmvpe_places(tmp_path: Path) -> None:
 
 def test_shared_files_are_no_voices() -> None:
     shared = ["hubert_base.pt", "rmvpe.pt", "contentvec_768.safetensors", "RMVPE.safetensors", "hubert_base_ls960.pth"]
-    shared += ["anivoice-content-1.safetensors"]
+    shared += ["anivoice-content-2.safetensors"]
     assert all(is_shared_file(Path(name)) for name in shared)
     assert not any(is_shared_file(Path(name)) for name in ["anna.pth", "crepes_and_waffles.pth", "hubert.pth"])

@@ -1,17 +1,16 @@
 """The small content encoder: ContentVec's interface at a fraction of its cost, trained by `anivoice train content`.
 
 Log-mel at 100 Hz, two convolutions to 50 Hz, layers of convolution, attention and feed-forward. Context is limited by
-construction: frame n depends on samples before 320 n + 1200 (55 ms after its own end) and on about 2.4 s before it, so
+construction: frame n depends on samples before 320 n + 1200 (55 ms after its own end) and on about 2.9 s before it, so
 a stream that looks 60 ms ahead hears what a whole file would give.
 
-Features `[B, N, 768]`, as wide as community voices expect: first the bottleneck (what phones alone do not tell), then
-the phones' scaled log-probabilities, then zeros. Shape letters: B windows, L samples, M mel frames (10 ms), N content
-frames (20 ms), D width.
+Features `[B, N, 768]`, as wide as community voices expect: how probable each phone is, on a scaled logarithm (phonetic
+posteriorgrams; Sun et al., 2016), then zeros. So features mean the same whichever encoder of this kind makes them.
+Shape letters: B windows, L samples, M mel frames (10 ms), N content frames (20 ms), D width, P phones.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,11 +37,10 @@ class SmallEncoderConfig:
 
     width: int = 192
     num_heads: int = 4
-    ff_width: int = 576
+    ff_width: int = 1152
     conv_kernel: int = 5
-    attention_frames: int = 11
+    attention_frames: int = 16
     right_frames: tuple[int, ...] = (1, 1, 0, 0, 0)
-    bottleneck: int = 48
     num_phones: int = 40
     feature_width: int = 768
 
@@ -66,18 +64,10 @@ class SmallEncoderConfig:
         raise InvalidModelFile("This content encoder cannot serve v1 voices: it was made for v2 voices only.")
 
 
-class Encoded(NamedTuple):
-    """`bottleneck` `[B, N, bottleneck]` and `logits` `[B, N, num_phones]`."""
-
-    bottleneck: Tensor
-    logits: Tensor
-
-
-def told_features(encoded: Encoded) -> Tensor:
-    """`[B, N, bottleneck + num_phones]`: the bottleneck, and the phones' log-probabilities scaled to -1..1."""
-    log_probabilities = F.log_softmax(encoded.logits.float(), dim=2).clamp(min=MIN_LOG_PROBABILITY)
-    scaled = 1.0 - 2.0 * log_probabilities / MIN_LOG_PROBABILITY
-    return torch.cat([encoded.bottleneck, scaled.to(encoded.bottleneck.dtype)], dim=2)
+def told_features(logits: Tensor) -> Tensor:
+    """`[B, N, P]` -> the phones' log-probabilities scaled to -1..1."""
+    log_probabilities = F.log_softmax(logits.float(), dim=2).clamp(min=MIN_LOG_PROBABILITY)
+    return (1.0 - 2.0 * log_probabilities / MIN_LOG_PROBABILITY).to(logits.dtype)
 
 
 class Stem(nn.Module):
@@ -129,10 +119,11 @@ class LocalAttention(nn.Module):
         self.out = nn.Linear(width, width)
         self.distance_bias = nn.Parameter(torch.zeros(num_heads, num_frames))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`[B, N, D]` -> `[B, N, D]`."""
+    def forward(self, x: Tensor, num_known: int = 0) -> Tensor:
+        """`[B, N, D]` -> `[B, N - num_known, D]`: what follows `num_known` frames, which are only looked at."""
         query, key, value = self.qkv(self.norm(x)).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=self._mask(x.shape[1]))
+        mask = self._mask(x.shape[1])[:, num_known:]
+        mixed = F.scaled_dot_product_attention(query[:, :, num_known:], key, value, attn_mask=mask)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -155,10 +146,10 @@ class EncoderLayer(nn.Module):
         self.ff_in = nn.Linear(config.width, config.ff_width)
         self.ff_out = nn.Linear(config.ff_width, config.width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`[B, N, D]` -> `[B, N, D]`."""
+    def forward(self, x: Tensor, num_known: int = 0) -> Tensor:
+        """`[B, N, D]` -> `[B, N - num_known, D]`: what follows `num_known` frames, which are only looked at."""
         x = x + self.conv(x)
-        x = x + self.attention(x)
+        x = x[:, num_known:] + self.attention(x, num_known)
         out: Tensor = x + self.ff_out(F.silu(self.ff_in(self.ff_norm(x))))
         return out
 
@@ -176,19 +167,17 @@ class SmallEncoder(nn.Module):
         self.stem = Stem(config.width)
         self.layers = nn.ModuleList(EncoderLayer(config, right) for right in config.right_frames)
         self.norm = nn.LayerNorm(config.width)
-        self.to_bottleneck = nn.Linear(config.width, config.bottleneck)
-        self.bottleneck_norm = nn.LayerNorm(config.bottleneck, elementwise_affine=False)
         self.to_logits = nn.Linear(config.width, config.num_phones)
 
     def num_frames(self, num_samples: int) -> int:
         """Frames that `num_samples` samples give."""
         return self.config.num_frames(num_samples)
 
-    def encode_mel(self, mel: Tensor) -> Encoded:
-        """Log-mel `[B, M, 80]` float32 -> bottleneck and logits of (M + 1) // 2 frames."""
+    def encode_mel(self, mel: Tensor) -> Tensor:
+        """Log-mel `[B, M, 80]` float32 -> the phones' logits `[B, N, P]`, N = (M + 1) // 2."""
         return finish(self._encode_steps(mel))
 
-    def _encode_steps(self, mel: Tensor) -> Steps[Encoded]:
+    def _encode_steps(self, mel: Tensor) -> Steps[Tensor]:
         dtype = self.to_logits.weight.dtype
         difference, mean = self.running_mean(mel)
         x = self.stem(difference.to(dtype), mean.to(dtype))
@@ -196,15 +185,11 @@ class SmallEncoder(nn.Module):
         for layer in self.layers:
             x = layer(x)
             yield
-        return self._heads(x)
+        return self._logits(x)
 
-    def _heads(self, x: Tensor) -> Encoded:
-        x = self.norm(x)
-        return Encoded(self.bottleneck_norm(self.to_bottleneck(x)), self.to_logits(x))
-
-    def features_of(self, encoded: Encoded) -> Tensor:
-        """`[B, N, 768]`: what is told of each frame, and zeros."""
-        return self._padded(told_features(encoded))
+    def _logits(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.to_logits(self.norm(x))
+        return logits
 
     def _padded(self, told: Tensor) -> Tensor:
         return F.pad(told, (0, self.config.feature_width - told.shape[2]))
@@ -229,18 +214,18 @@ class SmallEncoder(nn.Module):
             return self._padded((yield from self._stream_steps(samples, num_frames, window)))
         mel = self.front_end(samples)
         yield
-        encoded = yield from self._encode_steps(mel)
-        return self.features_of(encoded)[:, :num_frames]
+        logits = yield from self._encode_steps(mel)
+        return self._padded(told_features(logits[:, :num_frames]))
 
     def new_memory(self, assumed_frames: int) -> LayerMemory:
         """For one stream."""
         c = self.config
-        widths = Widths(NUM_MELS, c.width, c.bottleneck + c.num_phones)
+        widths = Widths(NUM_MELS, c.width, c.num_phones)
         reach = Reach(MEAN_FRAMES + STEM_CONTEXT, c.attention_frames + c.conv_kernel - 2)
         return LayerMemory(widths, reach, c.num_layers, assumed_frames)
 
     def _stream_steps(self, samples: Tensor, num_frames: int, window: StreamWindow) -> Steps[Tensor]:
-        """What is told of each frame of the window, `[1, N, bottleneck + num_phones]`."""
+        """What is told of each frame of the window, `[1, N, P]`."""
         memory = window.memory
         assert isinstance(memory, LayerMemory)
         known = memory.recall(window.first_frame, num_frames)
@@ -255,9 +240,9 @@ class SmallEncoder(nn.Module):
         inputs: list[Tensor] = []
         for layer, earlier in zip(self.layers, memory.inputs, strict=True):
             inputs.append(torch.cat([earlier, x], dim=1))
-            x = layer(inputs[-1])[:, earlier.shape[1] :]
+            x = layer(inputs[-1], earlier.shape[1])
             yield
-        told = torch.cat([known, told_features(self._heads(x))], dim=1)[:, :num_frames]
+        told = torch.cat([known, told_features(self._logits(x))], dim=1)[:, :num_frames]
         num_settled = max(self.config.num_frames(window.num_samples - self.config.lookahead_samples), num_known)
         memory.keep(window.first_frame, told[:, :num_settled], mel, inputs, num_settled - num_known)
         return told

@@ -26,14 +26,12 @@ LATE_START_SHARE = 0.15
 
 
 class Batch(NamedTuple):
-    """`mel` `[2B, M, 80]`; `phone` `[2B, N]` (-1 unknown); `target` `[2B, N, 80]`, valid where `has_target` `[2B, N]`;
-    `person` `[B]`; `match` `[B, N]`: the frame of the second copy at the same moment as each of the first, -1 if none.
+    """`mel` `[2B, M, 80]`; `phone` `[2B, N]` (-1 unknown); `person` `[B]`; `match` `[B, N]`: the frame of the second
+    copy at the same moment as each of the first, -1 if none.
     """
 
     mel: Tensor
     phone: Tensor
-    target: Tensor
-    has_target: Tensor
     person: Tensor
     match: Tensor
 
@@ -41,8 +39,7 @@ class Batch(NamedTuple):
 class Clips:
     """The clips of `persons` in a cache, drawn at random by person."""
 
-    def __init__(self, shards: Iterable[Shard], reference_mel: NDArray[np.float16], persons: Sequence[str]) -> None:
-        self.reference_mel = reference_mel
+    def __init__(self, shards: Iterable[Shard], persons: Sequence[str]) -> None:
         self.person_index = {person: index for index, person in enumerate(persons)}
         copies: dict[str, list[tuple[Shard, Copy]]] = defaultdict(list)
         for shard in shards:
@@ -61,23 +58,12 @@ class Clips:
         rows: list[tuple[_Row, _Row]] = [self._pair(self.clips[i], num_mel_frames, generator) for i in chosen]
         ordered = [first for first, _ in rows] + [second for _, second in rows]
         noise = torch.Generator().manual_seed(int(generator.integers(2**62)))
-        reference = np.stack([row.target for row in ordered])
-        has_target = reference >= 0
-        target = self.reference_mel[np.maximum(reference, 0)].astype(np.float32)
         return Batch(
             change_spectra(torch.from_numpy(np.stack([row.mel for row in ordered])), noise),
             torch.from_numpy(np.stack([row.phone for row in ordered])).long(),
-            torch.from_numpy(target),
-            torch.from_numpy(has_target),
             torch.tensor([self.person_index[first.person] for first, _ in rows]),
             torch.from_numpy(np.stack([_match(first, second) for first, second in rows])),
         )
-
-    def reference_windows(self, num_windows: int, num_mel_frames: int, generator: np.random.Generator) -> Tensor:
-        """Log-mel of the reference speaker, unchanged, `[num_windows, M, 80]`."""
-        starts = generator.integers(0, len(self.reference_mel) - num_mel_frames, num_windows)
-        windows = [self.reference_mel[start : start + num_mel_frames] for start in starts]
-        return torch.from_numpy(np.stack(windows).astype(np.float32))
 
     def _pair(
         self, copies: Sequence[tuple[Shard, Copy]], num_frames: int, generator: np.random.Generator
@@ -94,11 +80,10 @@ class Clips:
 
 
 class _Row(NamedTuple):
-    """`num_mel_frames` of one copy; phones and reference frames at 50 Hz, `moment_s` in the clip's own time."""
+    """`num_mel_frames` of one copy; phones at 50 Hz, `moment_s` in the clip's own time."""
 
     mel: NDArray[np.float32]
     phone: NDArray[np.int8]
-    target: NDArray[np.int32]
     moment_s: NDArray[np.float64]
     person: str
 
@@ -106,13 +91,13 @@ class _Row(NamedTuple):
 def _cut(shard: Shard, copy: Copy, start: int, num_frames: int) -> _Row:
     """Frames `start` to `start + num_frames` of the copy, silence where it has none."""
     mel = np.full((num_frames, NUM_MELS), FLOOR, np.float32)
-    phone, target = np.zeros(num_frames, np.int8), np.full(num_frames, -1, np.int32)
+    phone = np.zeros(num_frames, np.int8)
     low, high = max(start, 0), min(start + num_frames, copy.num_frames)
     if high > low:
         inside, source = slice(low - start, high - start), slice(copy.first + low, copy.first + high)
-        mel[inside], phone[inside], target[inside] = shard.mel[source], shard.phone[source], shard.target[source]
+        mel[inside], phone[inside] = shard.mel[source], shard.phone[source]
     moment_s = np.arange(start, start + num_frames, 2, dtype=np.float64) * (0.01 * copy.speed)
-    return _Row(mel, phone[::2], target[::2], moment_s, copy.person)
+    return _Row(mel, phone[::2], moment_s, copy.person)
 
 
 def _match(first: _Row, second: _Row) -> NDArray[np.int64]:

@@ -1,8 +1,7 @@
 """What the encoder is trained on, made once: log-mel of several changed copies of each clip, as memory-mapped shards.
 
 A shard is a folder: `mel.npy` `[M, 80]` float16 (frames of 10 ms, all copies after each other), `phone.npy` `[M]`
-int8, `target.npy` `[M]` int32 (the frame of the reference speaker who is at the same place of the same sentence, -1:
-none) and `copies.json`. Shards are written one by one, so that training can begin with the first.
+int8 and `copies.json`. Shards are written one by one, so that training can begin with the first.
 """
 
 import json
@@ -16,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anivoice.models.encoder_mel import HOP_SAMPLES, NUM_MELS, WINDOW_SAMPLES, MelFrontEnd
-from anivoice.training.alignment import same_place
+from anivoice.models.encoder_mel import HOP_SAMPLES, WINDOW_SAMPLES, MelFrontEnd
 from anivoice.training.manifest import Clip
 from anivoice.training.wave_augment import (
     RATE_HZ,
@@ -67,7 +65,6 @@ class Shard:
 
     mel: NDArray[np.float16]
     phone: NDArray[np.int8]
-    target: NDArray[np.int32]
     copies: tuple[Copy, ...]
 
 
@@ -95,37 +92,7 @@ def frame_times(num_frames: int) -> NDArray[np.float64]:
     return times
 
 
-class Reference:
-    """Log-mel of the reference speaker, whose sound the bottleneck learns to foretell, and when she says what."""
-
-    def __init__(self, clips: Sequence[Clip], folder: Path) -> None:
-        self.clips = {clip.text_id: clip for clip in clips}
-        self._path = folder / "reference.npy"
-        self._first: dict[str, int] = {}
-        if not (self._path.is_file() and (folder / "reference.json").is_file()):
-            self._make(folder)
-        self._first = json.loads((folder / "reference.json").read_text("utf-8"))
-
-    def _make(self, folder: Path) -> None:
-        front_end, mels, num_frames = MelFrontEnd(), [], 0
-        for text_id, clip in self.clips.items():
-            samples = set_level(read_audio(clip.path), PLAIN_LEVEL_DB)
-            mels.append(log_mel(np.pad(samples, (0, TAIL_SAMPLES)), front_end))
-            self._first[text_id] = num_frames
-            num_frames += len(mels[-1])
-        _save(self._path, np.concatenate(mels) if mels else np.zeros((0, NUM_MELS), np.float16))
-        _write_json(folder / "reference.json", self._first)
-
-    def frames_for(self, clip: Clip, seconds: NDArray[np.float64]) -> NDArray[np.int32]:
-        """The reference's frame for each time of `clip`, -1 where she says nothing like it."""
-        if clip.text_id not in self._first:
-            return np.full(len(seconds), -1, np.int32)
-        place_s = same_place(clip.phones, self.clips[clip.text_id].phones, seconds)
-        frames = np.round((np.nan_to_num(place_s) * RATE_HZ - WINDOW_SAMPLES / 2) / HOP_SAMPLES).astype(np.int32)
-        return np.where(np.isnan(place_s), -1, self._first[clip.text_id] + np.maximum(frames, 0)).astype(np.int32)
-
-
-def make_cache(clips: Sequence[Clip], reference: Reference, folder: Path, seed: int) -> Iterator[Path]:
+def make_cache(clips: Sequence[Clip], folder: Path, seed: int) -> Iterator[Path]:
     """Yields the shards that are there, then those that it makes of clips that are in none, in random order."""
     present = sorted(path.parent for path in folder.glob("shard_*/copies.json"))
     yield from present
@@ -134,18 +101,17 @@ def make_cache(clips: Sequence[Clip], reference: Reference, folder: Path, seed: 
     order = np.random.default_rng(seed).permutation(len(missing))
     for first in range(0, len(missing), CLIPS_PER_SHARD):
         shard = folder / f"shard_{len(present) + first // CLIPS_PER_SHARD:04d}"
-        _make_shard([missing[i] for i in order[first : first + CLIPS_PER_SHARD]], reference, shard, seed)
+        _make_shard([missing[i] for i in order[first : first + CLIPS_PER_SHARD]], shard, seed)
         sys.stdout.write(f"{shard.name}: {min(first + CLIPS_PER_SHARD, len(missing))} of {len(missing)} clips\n")
         sys.stdout.flush()
         yield shard
 
 
-def _make_shard(clips: Sequence[Clip], reference: Reference, shard: Path, seed: int) -> None:
+def _make_shard(clips: Sequence[Clip], shard: Path, seed: int) -> None:
     shard.mkdir(parents=True, exist_ok=True)
     front_end = MelFrontEnd()
     mels: list[NDArray[np.float16]] = []
     phones: list[NDArray[np.int8]] = []
-    targets: list[NDArray[np.int32]] = []
     copies: list[Copy] = []
     babble: Samples | None = None
     first = 0
@@ -155,13 +121,12 @@ def _make_shard(clips: Sequence[Clip], reference: Reference, shard: Path, seed: 
             mels.append(log_mel(speaker.samples, front_end))
             seconds = frame_times(len(mels[-1])) * speaker.speed
             phones.append(clip.phones_at(seconds).astype(np.int8))
-            targets.append(reference.frames_for(clip, seconds))
             copies.append(
                 Copy(clip.name, clip.person, clip.engine, clip.split, kind, first, len(mels[-1]), speaker.speed)
             )
             first += len(mels[-1])
         babble = samples if babble is None else 0.7 * np.resize(babble, len(samples)) + samples
-    for name, arrays in (("mel", mels), ("phone", phones), ("target", targets)):
+    for name, arrays in (("mel", mels), ("phone", phones)):
         _save(shard / f"{name}.npy", np.concatenate(arrays))
     _write_json(shard / "copies.json", [asdict(copy) for copy in copies])
 
@@ -179,8 +144,8 @@ def _copies(clip: Clip, samples: Samples, babble: Samples | None, seed: int) -> 
 def load_shard(folder: Path) -> Shard:
     """Mapped, not read."""
     copies = json.loads((folder / "copies.json").read_text("utf-8"))
-    mel, phone, target = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("mel", "phone", "target"))
-    return Shard(mel, phone, target, tuple(Copy(**copy) for copy in copies))
+    mel, phone = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("mel", "phone"))
+    return Shard(mel, phone, tuple(Copy(**copy) for copy in copies))
 
 
 def _save(path: Path, array: NDArray[np.generic]) -> None:

@@ -1,11 +1,7 @@
 """What the content encoder is taught, with the heads that only training needs.
 
 - phones: which one each frame is;
-- sound: the reference speaker's log-mel at the same place of the same sentence, from the exported features, so that
-  these hold all that is needed to say it again, and nothing of who said it;
 - sameness: two changed copies of one moment give the same features;
-- anchor (where one is given): the reference speaker's own features stay where an earlier encoder had them, so that
-  voices trained on that one can be used with this one;
 - speaker: a classifier tries to tell the person by the features, and the encoder to prevent it (Ganin & Lempitsky,
   2015: the gradient is turned around).
 """
@@ -17,17 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anivoice.models.encoder_mel import NUM_MELS
-from anivoice.models.small_encoder import Encoded, SmallEncoder, told_features
+from anivoice.models.small_encoder import SmallEncoder, told_features
 from anivoice.training.content_batches import Batch
 from anivoice.training.manifest import UNKNOWN_INDEX
 from anivoice.training.phones import INDEX_OF_PHONE, SILENCE
 
 LABEL_SMOOTHING = 0.05
 SILENCE_WEIGHT = 0.5
-MEL_SPREAD = 3.0
-"""About the standard deviation of log-mel: brings the sound loss near 1."""
-BOTTLENECK_NOISE = 0.35
 
 
 @dataclass(frozen=True)
@@ -35,10 +27,8 @@ class LossWeights:
     """What each part counts."""
 
     phones: float = 1.0
-    sound: float = 0.6
     sameness: float = 0.3
     speaker: float = 0.3
-    anchor: float = 1.0
 
 
 class Losses(NamedTuple):
@@ -46,7 +36,6 @@ class Losses(NamedTuple):
 
     total: Tensor
     phones: Tensor
-    sound: Tensor
     sameness: Tensor
     speaker: Tensor
     accuracy: Tensor
@@ -67,15 +56,12 @@ class _TurnGradient(torch.autograd.Function):
 
 
 class TrainingHeads(nn.Module):
-    """Sound and speaker heads beside an encoder."""
+    """Speaker heads beside an encoder."""
 
-    def __init__(self, bottleneck: int, num_phones: int, num_persons: int) -> None:
+    def __init__(self, num_phones: int, num_persons: int) -> None:
         super().__init__()
-        self.sound = nn.Sequential(
-            nn.Linear(bottleneck + num_phones, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, NUM_MELS)
-        )
-        self.frame_speaker = _classifier(bottleneck + num_phones, num_persons)
-        self.mean_speaker = _classifier(bottleneck + num_phones, num_persons)
+        self.frame_speaker = _classifier(num_phones, num_persons)
+        self.mean_speaker = _classifier(num_phones, num_persons)
 
 
 def _classifier(width: int, num_classes: int) -> nn.Sequential:
@@ -88,22 +74,17 @@ def content_losses(
     batch: Batch,
     weights: LossWeights,
     speaker_strength: float,
-    generator: torch.Generator,
 ) -> Losses:
-    """Losses of one batch; `speaker_strength` 0..1 is how hard the encoder works against the speaker heads.
-
-    `generator`, on the device of the batch, makes the noise.
-    """
-    encoded = encoder.encode_mel(batch.mel)
-    phones = _phone_loss(encoded.logits, batch.phone)
-    sound = _sound_loss(heads, encoded, batch, generator)
-    sameness = _sameness_loss(encoded, batch.match)
+    """Losses of one batch; `speaker_strength` 0..1 is how hard the encoder works against the speaker heads."""
+    logits = encoder.encode_mel(batch.mel)
+    phones = _phone_loss(logits, batch.phone)
+    sameness = _sameness_loss(logits, batch.match)
     is_speech = (batch.phone != INDEX_OF_PHONE[SILENCE]).float()
-    speaker, speaker_accuracy = _speaker_loss(heads, told_features(encoded), batch.person, is_speech, speaker_strength)
-    total = weights.phones * phones + weights.sound * sound + weights.sameness * sameness + weights.speaker * speaker
+    speaker, speaker_accuracy = _speaker_loss(heads, told_features(logits), batch.person, is_speech, speaker_strength)
+    total = weights.phones * phones + weights.sameness * sameness + weights.speaker * speaker
     known = (batch.phone != UNKNOWN_INDEX) & (batch.phone != INDEX_OF_PHONE[SILENCE])
-    accuracy = (encoded.logits.argmax(2) == batch.phone)[known].float().mean()
-    return Losses(total, phones, sound, sameness, speaker, accuracy, speaker_accuracy)
+    accuracy = (logits.argmax(2) == batch.phone)[known].float().mean()
+    return Losses(total, phones, sameness, speaker, accuracy, speaker_accuracy)
 
 
 def _phone_loss(logits: Tensor, phone: Tensor) -> Tensor:
@@ -118,36 +99,14 @@ def _phone_loss(logits: Tensor, phone: Tensor) -> Tensor:
     )
 
 
-def _sound_loss(heads: TrainingHeads, encoded: Encoded, batch: Batch, generator: torch.Generator) -> Tensor:
-    """Noise on the bottleneck, so that what must be told is told clearly and nothing else finely."""
-    noise = torch.randn(encoded.bottleneck.shape, generator=generator, device=generator.device)
-    noisy = encoded.bottleneck + BOTTLENECK_NOISE * noise
-    foretold = heads.sound(torch.cat([noisy, encoded.logits.softmax(2)], dim=2)).float()
-    error = (foretold - (batch.target + 6.0) / MEL_SPREAD).abs().mean(2)
-    loss: Tensor = (error * batch.has_target).sum() / batch.has_target.sum().clamp(min=1)
-    return loss
-
-
-def _sameness_loss(encoded: Encoded, match: Tensor) -> Tensor:
-    first, second = (Encoded(*halves) for halves in zip(*(part.chunk(2) for part in encoded), strict=True))
-    index = match.clamp(min=0).unsqueeze(2)
-    moved = Encoded(*(part.gather(1, index.expand(-1, -1, part.shape[2])) for part in second))
-    valid = (match >= 0).float()
-    return (_difference(first, moved) * valid).sum() / valid.sum().clamp(min=1)
-
-
-def _difference(first: Encoded, second: Encoded) -> Tensor:
-    """`[B, N]`: mean squared difference of the bottlenecks, and that of the phones' probabilities, summed."""
-    phones = (first.logits.softmax(2) - second.logits.softmax(2)).square().sum(2)
-    difference: Tensor = (first.bottleneck - second.bottleneck).square().mean(2) + phones
-    return difference
-
-
-def anchor_loss(encoder: SmallEncoder, anchor: SmallEncoder, reference_mel: Tensor) -> Tensor:
-    """How far the features of the reference speaker's own speech `[B, M, 80]` have gone from the anchor's."""
-    with torch.no_grad():
-        fixed = anchor.encode_mel(reference_mel)
-    return _difference(encoder.encode_mel(reference_mel), fixed).mean()
+def _sameness_loss(logits: Tensor, match: Tensor) -> Tensor:
+    """Squared differences of the phones' probabilities, summed, where the second copy has the same moment."""
+    first, second = logits.softmax(2).chunk(2)
+    index = match.clamp(min=0).unsqueeze(2).expand(-1, -1, second.shape[2])
+    difference = (first - second.gather(1, index)).square().sum(2)
+    valid = match >= 0
+    mean: Tensor = (difference * valid).sum() / valid.sum().clamp(min=1)
+    return mean
 
 
 def _speaker_loss(

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anivoice.models.small_encoder import SmallEncoder
+from anivoice.models.small_encoder import SmallEncoder, told_features
 from anivoice.training.content_cache import PLAIN_LEVEL_DB, frame_times, read_audio
 from anivoice.training.manifest import UNKNOWN_INDEX, Clip
 from anivoice.training.phones import INDEX_OF_PHONE, PHONE_CLASSES, PHONES, SILENCE
@@ -43,11 +43,9 @@ def _hear(encoder: SmallEncoder, clip: Clip) -> HeardClip:
     samples = torch.from_numpy(set_level(read_audio(clip.path), PLAIN_LEVEL_DB)).float().unsqueeze(0)
     device = next(encoder.parameters()).device
     with torch.inference_mode():
-        encoded = encoder.encode_mel(encoder.front_end(samples.to(device)))
-        features = encoder.features_of(encoded)[0].float().cpu()
-    phone = clip.phones_at(frame_times(2 * len(features))[::2]).astype(np.int64)
-    used = encoder.config.bottleneck + encoder.config.num_phones
-    return HeardClip(clip, features[:, :used], encoded.logits[0].argmax(1).cpu().numpy(), phone)
+        logits = encoder.encode_mel(encoder.front_end(samples.to(device)))[0].float().cpu()
+    phone = clip.phones_at(frame_times(2 * len(logits))[::2]).astype(np.int64)
+    return HeardClip(clip, told_features(logits.unsqueeze(0))[0], logits.argmax(1).numpy(), phone)
 
 
 def phone_accuracy(heard: Sequence[HeardClip]) -> dict[str, float]:

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
@@ -21,25 +20,22 @@ from torch import nn
 
 from anivoice.assets import EMBEDDED_ENCODER_PREFIX
 from anivoice.errors import InvalidParameter
-from anivoice.models.checkpoints.content_file import load_content_model
 from anivoice.models.checkpoints.small_encoder_file import save_small_encoder
 from anivoice.models.small_encoder import SmallEncoder, SmallEncoderConfig
 from anivoice.training.content_batches import Batch, Clips
-from anivoice.training.content_cache import Reference, load_shard, make_cache
-from anivoice.training.content_losses import LossWeights, TrainingHeads, anchor_loss, content_losses
+from anivoice.training.content_cache import load_shard, make_cache
+from anivoice.training.content_growth import load_base
+from anivoice.training.content_losses import LossWeights, TrainingHeads, content_losses
 from anivoice.training.content_report import report
 from anivoice.training.manifest import Clip, read_manifest
 from anivoice.voices.encoder_pairing import is_embedded_id
 
 TRAINED_SPLITS = ("train", "target_train")
-REFERENCE_SPLIT = "reference"
-"""More sentences of the reference voice: what it sounds like, but too much of one person to train on."""
 SPEAKER_RAMP_STEPS = 1500
 WARM_UP_STEPS = 300
 FINAL_RATE = 0.03
 AVERAGE_DECAY = 0.998
 MAX_GRADIENT_NORM = 2.0
-NUM_ANCHOR_WINDOWS = 3
 NUM_TEST_CLIPS = 30
 """Of each held-out person, in the reports while training."""
 
@@ -50,8 +46,7 @@ Precision = Literal["fp32", "bf16"]
 class ContentTraining:
     """What a run is told. `num_steps` also sets how the learning rate falls.
 
-    `reference_voice` is whose sound the bottleneck learns to foretell (None: the one with the most sentences).
-    `anchor` is an earlier encoder of the same sizes whose voices are to fit this one, too.
+    `base` is an encoder to begin with, of the same or smaller sizes.
     `precision` bf16 is faster wherever the processor has it, `compiles` (torch.compile) where there is a C++ compiler.
     Without `prepares` the run trains on what its cache holds
     already.
@@ -59,7 +54,7 @@ class ContentTraining:
 
     corpus: Path
     out: Path
-    encoder_id: str = "anivoice-content-1"
+    encoder_id: str = "anivoice-content-2"
     num_steps: int = 8000
     batch_clips: int = 8
     window_frames: int = 250
@@ -67,8 +62,7 @@ class ContentTraining:
     report_every: int = 500
     save_every: int = 100
     seed: int = 1
-    reference_voice: str | None = None
-    anchor: Path | None = None
+    base: Path | None = None
     prepares: bool = True
     precision: Precision = "fp32"
     compiles: bool = False
@@ -87,11 +81,10 @@ class Run:
             for layer in self.encoder.layers:
                 layer.compile(dynamic=False)
         num_persons = len(clips.person_index)
-        self.heads = TrainingHeads(settings.network.bottleneck, settings.network.num_phones, num_persons).to(device)
+        self.heads = TrainingHeads(settings.network.num_phones, num_persons).to(device)
         self.average = SmallEncoder(settings.network).to(device).requires_grad_(False)
         self.average.load_state_dict(self.encoder.state_dict())
         parameters = [*self.encoder.parameters(), *self.heads.parameters()]
-        self.anchor = None if settings.anchor is None else _load_anchor(settings.anchor, settings.network).to(device)
         self.optimizer = torch.optim.AdamW(parameters, settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
         self.step = 0
 
@@ -103,24 +96,15 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * rate_factor(self.step, self.settings.num_steps)
         strength = min(self.step / SPEAKER_RAMP_STEPS, 1.0)
-        noise = torch.Generator(self.device).manual_seed(int(generator.integers(2**62)))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
-            losses = content_losses(self.encoder, self.heads, batch, self.settings.weights, strength, noise)
-            anchor = self._anchor_loss(generator)
+            losses = content_losses(self.encoder, self.heads, batch, self.settings.weights, strength)
         self.optimizer.zero_grad(set_to_none=True)
-        total = losses.total + self.settings.weights.anchor * anchor
-        total.backward()  # type: ignore[no-untyped-call]
+        losses.total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.encoder.parameters(), MAX_GRADIENT_NORM)
         self.optimizer.step()
         self._average()
         self.step += 1
-        return {name: float(value.detach()) for name, value in (losses._asdict() | {"anchor": anchor}).items()}
-
-    def _anchor_loss(self, generator: np.random.Generator) -> torch.Tensor:
-        if self.anchor is None:
-            return torch.zeros((), device=self.device)
-        windows = self.clips.reference_windows(NUM_ANCHOR_WINDOWS, self.settings.window_frames, generator)
-        return anchor_loss(self.encoder, self.anchor, windows.to(self.device))
+        return {name: float(value.detach()) for name, value in losses._asdict().items()}
 
     def _average(self) -> None:
         """Moves the averaged weights towards the encoder's: over the last tenth of the steps, at most over 500."""
@@ -152,6 +136,10 @@ class Run:
             self.settings.out / "encoder.safetensors", self.averaged_encoder(), self.settings.encoder_id, self.step
         )
 
+    def begin_with(self, encoder: SmallEncoder) -> None:
+        for mine in (self.encoder, self.average):
+            mine.load_state_dict(encoder.state_dict())
+
     def load(self) -> None:
         """Goes on from `state.pt`. Speaker heads begin anew where the corpus has other persons than before."""
         state = torch.load(self.settings.out / "state.pt", map_location=self.device, weights_only=True)
@@ -161,14 +149,6 @@ class Run:
         if state["persons"] == list(self.clips.person_index):
             self.heads.load_state_dict(state["heads"])
             self.optimizer.load_state_dict(state["optimizer"])
-
-
-def _load_anchor(path: Path, network: SmallEncoderConfig) -> SmallEncoder:
-    """Raises InvalidParameter if the encoder has other sizes."""
-    anchor = load_content_model(path)
-    if not isinstance(anchor, SmallEncoder) or anchor.config != network:
-        raise InvalidParameter(f"anchor: {path.name} is no encoder of the sizes that are trained")
-    return anchor
 
 
 def rate_factor(step: int, num_steps: int) -> float:
@@ -189,6 +169,9 @@ def train_content(settings: ContentTraining, device: torch.device, say: Callable
     if (settings.out / "state.pt").is_file():
         run.load()
         say(f"going on from step {run.step}")
+    elif settings.base is not None:
+        run.begin_with(load_base(settings.base, settings.network))
+        say(f"beginning with {settings.base.name}")
     else:
         for encoder in (run.encoder, run.average):
             encoder.running_mean.prior.copy_(_mean_speech(run.clips))
@@ -215,13 +198,10 @@ def _prepare(settings: ContentTraining, clips: Sequence[Clip]) -> Clips:
     cache = settings.out / "cache"
     cache.mkdir(exist_ok=True)
     trained = [clip for clip in clips if clip.split in TRAINED_SPLITS]
-    spoken = [clip for clip in clips if clip.split in (*TRAINED_SPLITS, REFERENCE_SPLIT)]
-    voice = settings.reference_voice or Counter(clip.voice for clip in spoken).most_common(1)[0][0]
-    reference = Reference([clip for clip in spoken if clip.voice == voice], cache)
     missing = trained if settings.prepares else []
-    shards = [load_shard(path) for path in make_cache(missing, reference, cache, settings.seed)]
+    shards = [load_shard(path) for path in make_cache(missing, cache, settings.seed)]
     persons = sorted({clip.person for clip in trained})
-    return Clips(shards, np.load(cache / "reference.npy", mmap_mode="r"), persons)
+    return Clips(shards, persons)
 
 
 def _mean_speech(clips: Clips) -> torch.Tensor:

@@ -7,9 +7,7 @@ import torch
 from anivoice.models.checkpoints.small_encoder_file import save_small_encoder
 from anivoice.models.small_encoder import SmallEncoder, SmallEncoderConfig
 
-TINY = SmallEncoderConfig(
-    width=16, num_heads=2, ff_width=24, attention_frames=5, right_frames=(1, 1, 0), bottleneck=6, num_phones=40
-)
+TINY = SmallEncoderConfig(width=16, num_heads=2, ff_width=24, attention_frames=5, right_frames=(1, 1, 0), num_phones=40)
 ENCODER_ID = "anivoice-content-tiny"
 
 

@@ -35,7 +35,7 @@ def test_a_frame_knows_nothing_beyond_its_look_ahead() -> None:
     changed_earlier[:, end - 160 :] = 0.5
     features = model(samples, "v2")[:, n]
     torch.testing.assert_close(model(changed, "v2")[:, n], features, rtol=0, atol=1e-6)
-    assert not torch.allclose(model(changed_earlier, "v2")[:, n], features, atol=1e-4)
+    assert not torch.allclose(model(changed_earlier, "v2")[:, n], features, atol=1e-5)
 
 
 def test_the_shipped_sizes_look_ahead_less_than_60_ms() -> None:
@@ -62,11 +62,9 @@ def test_rows_of_a_batch_do_not_meet() -> None:
     torch.testing.assert_close(both[1:], model(second, "v2"), rtol=0, atol=1e-5)
 
 
-def test_features_are_bottleneck_then_phones_then_zeros() -> None:
+def test_features_are_phones_then_zeros() -> None:
     features = tiny_encoder()(_sound(16000), "v2")[0]
-    bottleneck, phones, rest = features.split([6, 40, 768 - 46], dim=1)
-    torch.testing.assert_close(bottleneck.mean(1), torch.zeros(len(features)), atol=1e-5, rtol=0)
-    torch.testing.assert_close(bottleneck.std(1, correction=0), torch.ones(len(features)), atol=1e-2, rtol=0)
+    phones, rest = features.split([40, 768 - 40], dim=1)
     assert phones.min() >= -1
     assert phones.max() <= 1
     probabilities = (4 * (phones - 1)).exp()

@@ -56,7 +56,7 @@ def phones_kept(encoder: SmallEncoder, made: Samples, source: Samples) -> float:
     """In how many of the source's frames of speech both say the same phone, by the encoder's own ear."""
     with torch.inference_mode():
         heard, said = (
-            encoder.encode_mel(encoder.front_end(torch.from_numpy(samples)[None])).logits[0].argmax(1)
+            encoder.encode_mel(encoder.front_end(torch.from_numpy(samples)[None]))[0].argmax(1)
             for samples in (made[: len(source)], source)
         )
     is_speech = said != INDEX_OF_PHONE[SILENCE]

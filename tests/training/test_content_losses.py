@@ -6,7 +6,7 @@ from torch import Tensor
 
 from anivoice.models.small_encoder import SmallEncoder
 from anivoice.training.content_batches import Batch
-from anivoice.training.content_losses import Losses, LossWeights, TrainingHeads, anchor_loss, content_losses
+from anivoice.training.content_losses import Losses, LossWeights, TrainingHeads, content_losses
 
 B, M, N = 2, 40, 20
 
@@ -16,8 +16,6 @@ def _batch(**changes: Tensor) -> Batch:
     batch = Batch(
         mel=torch.randn(2 * B, M, 80, generator=generator) - 4.0,
         phone=torch.randint(1, 40, (2 * B, N), generator=generator),
-        target=torch.randn(2 * B, N, 80, generator=generator) - 6.0,
-        has_target=torch.ones(2 * B, N, dtype=torch.bool),
         person=torch.tensor([0, 1]),
         match=torch.arange(N).expand(B, N).clone(),
     )
@@ -27,27 +25,23 @@ def _batch(**changes: Tensor) -> Batch:
 def _network() -> tuple[SmallEncoder, TrainingHeads]:
     encoder = tiny_encoder().requires_grad_(True)
     torch.manual_seed(1)
-    return encoder, TrainingHeads(TINY.bottleneck, TINY.num_phones, 2)
+    return encoder, TrainingHeads(TINY.num_phones, 2)
 
 
 def _losses(batch: Batch, weights: LossWeights, strength: float = 1.0) -> tuple[Losses, SmallEncoder, TrainingHeads]:
     encoder, heads = _network()
-    losses = content_losses(encoder, heads, batch, weights, strength, torch.Generator().manual_seed(2))
+    losses = content_losses(encoder, heads, batch, weights, strength)
     losses.total.backward()  # type: ignore[no-untyped-call]
     return losses, encoder, heads
 
 
-def test_unknown_phones_and_missing_places_teach_nothing() -> None:
-    nothing = _batch(
-        phone=torch.full((2 * B, N), -1),
-        has_target=torch.zeros(2 * B, N, dtype=torch.bool),
-        match=torch.full((B, N), -1),
-    )
+def test_unknown_phones_and_missing_moments_teach_nothing() -> None:
+    nothing = _batch(phone=torch.full((2 * B, N), -1), match=torch.full((B, N), -1))
     known = _batch(phone=nothing.phone.clone().index_fill_(1, torch.tensor([3]), 5))
     losses, _, _ = _losses(known, LossWeights())
     assert losses.phones > 0
     losses, encoder, _ = _losses(nothing._replace(phone=known.phone), LossWeights(phones=0.0, speaker=0.0))
-    assert (losses.sound, losses.sameness, losses.total) == (0, 0, 0)
+    assert (losses.sameness, losses.total) == (0, 0)
     assert not any(p.grad is not None and p.grad.abs().max() > 0 for p in encoder.parameters())
 
 
@@ -55,7 +49,7 @@ def test_two_equal_copies_are_the_same_and_two_different_ones_are_not() -> None:
     half = _batch().mel[:B]
     same, _, _ = _losses(_batch(mel=torch.cat([half, half])), LossWeights())
     assert same.sameness < 1e-6
-    assert _losses(_batch(), LossWeights())[0].sameness > 0.1
+    assert _losses(_batch(), LossWeights())[0].sameness > 1e-3
 
 
 def test_sameness_compares_the_same_moments() -> None:
@@ -68,39 +62,24 @@ def test_sameness_compares_the_same_moments() -> None:
 
 
 def test_the_encoder_climbs_where_the_speaker_heads_descend() -> None:
-    only_speaker = LossWeights(phones=0.0, sound=0.0, sameness=0.0, speaker=1.0)
+    only_speaker = LossWeights(phones=0.0, sameness=0.0, speaker=1.0)
     before, encoder, heads = _losses(_batch(), only_speaker)
     with torch.no_grad():
         for parameter in encoder.parameters():
             if parameter.grad is not None:
                 parameter -= 0.05 * parameter.grad
-    worse = content_losses(encoder, heads, _batch(), only_speaker, 1.0, torch.Generator().manual_seed(2))
+    worse = content_losses(encoder, heads, _batch(), only_speaker, 1.0)
     assert worse.speaker > before.speaker
     encoder, heads_after = _network()
     with torch.no_grad():
         for parameter, trained in zip(heads_after.parameters(), heads.parameters(), strict=True):
             if trained.grad is not None:
                 parameter -= 0.05 * trained.grad
-    better = content_losses(encoder, heads_after, _batch(), only_speaker, 1.0, torch.Generator().manual_seed(2))
+    better = content_losses(encoder, heads_after, _batch(), only_speaker, 1.0)
     assert better.speaker < before.speaker
 
 
-def test_the_anchor_holds_the_features_where_they_were() -> None:
-    mel = _batch().mel
-    encoder, anchor = tiny_encoder().requires_grad_(True), tiny_encoder()
-    assert anchor_loss(encoder, anchor, mel) == 0
-    other = tiny_encoder(seed=1).requires_grad_(True)
-    optimizer = torch.optim.Adam(other.parameters(), lr=1e-2)
-    before = float(anchor_loss(other, anchor, mel).detach())
-    for _ in range(40):
-        optimizer.zero_grad()
-        anchor_loss(other, anchor, mel).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    assert anchor_loss(other, anchor, mel) < 0.8 * before
-    assert all(parameter.grad is None for parameter in anchor.parameters())
-
-
 def test_without_strength_the_encoder_does_not_mind() -> None:
-    _, encoder, heads = _losses(_batch(), LossWeights(phones=0.0, sound=0.0, sameness=0.0), strength=0.0)
+    _, encoder, heads = _losses(_batch(), LossWeights(phones=0.0, sameness=0.0), strength=0.0)
     assert not any(p.grad is not None and p.grad.abs().max() > 0 for p in encoder.parameters())
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in heads.parameters())

@@ -45,6 +45,6 @@ def test_the_probe_finds_a_speaker_that_shows_and_no_other() -> None:
 def test_an_encoder_hears_a_clip_frame_by_frame(tmp_path: Path) -> None:
     clip = read_manifest(write_corpus(tmp_path, 1))[0]
     (heard,) = hear(tiny_encoder(), [clip])
-    assert heard.features.shape == ((16000 - 400) // 160 // 2 + 1, 46)
+    assert heard.features.shape == ((16000 - 400) // 160 // 2 + 1, 40)
     assert heard.guess.shape == heard.phone.shape == heard.features.shape[:1]
     assert heard.is_speech.sum() == pytest.approx(0.75 * 50, abs=2)

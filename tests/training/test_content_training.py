@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from models.small_encoders import TINY
@@ -12,7 +11,9 @@ from training_corpora import write_corpus
 
 from anivoice.errors import InvalidParameter
 from anivoice.models.checkpoints.content_file import load_content_model
+from anivoice.models.small_encoder import SmallEncoder
 from anivoice.training.content_cache import load_shard
+from anivoice.training.content_growth import load_base
 from anivoice.training.content_training import ContentTraining, rate_factor, train_content
 
 pytestmark = pytest.mark.filterwarnings("ignore:pkg_resources is deprecated")
@@ -39,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> ContentTraining:
     return settings
 
 
-def test_the_cache_holds_each_clip_with_its_phones_and_places(run: ContentTraining) -> None:
+def test_the_cache_holds_each_clip_with_its_phones(run: ContentTraining) -> None:
     (folder,) = (run.out / "cache").glob("shard_*")
     shard = load_shard(folder)
     assert {copy.person for copy in shard.copies} == {"anna", "bert"}
@@ -47,8 +48,6 @@ def test_the_cache_holds_each_clip_with_its_phones_and_places(run: ContentTraini
     plain = next(copy for copy in shard.copies if copy.person == "bert" and copy.kind == 0)
     part = slice(plain.first, plain.first + plain.num_frames)
     assert set(shard.phone[part]) == {-1, 0, 11, 18, 1} or len(set(shard.phone[part])) == 5
-    assert (shard.target[part] >= 0).mean() > 0.8
-    np.testing.assert_array_less(np.diff(shard.target[part][shard.target[part] >= 0]), 3)
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(run: ContentTraining, tmp_path: Path) -> None:
@@ -79,21 +78,38 @@ def test_it_learns_and_tells(run: ContentTraining, tmp_path: Path) -> None:
     assert load_content_model(path).encoder_id == "anivoice-content-test"
 
 
-def test_an_anchored_run_stays_near_its_anchor(run: ContentTraining, tmp_path: Path) -> None:
+def test_a_larger_encoder_begins_where_a_smaller_one_was(run: ContentTraining) -> None:
+    path = run.out / "encoder.safetensors"
+    small = load_content_model(path)
+    assert isinstance(small, SmallEncoder)
+    grown = load_base(path, replace(TINY, ff_width=40, attention_frames=9))
+    mel = torch.randn(1, 60, 80, generator=torch.Generator().manual_seed(0)) - 5
+    before, after = small.encode_mel(mel), grown.encode_mel(mel)
+    assert (before - after).abs().mean() < 0.05 * before.abs().mean()
+    same = load_base(path, TINY)
+    torch.testing.assert_close(same.encode_mel(mel), before)
+
+
+def test_a_run_begins_with_its_base(run: ContentTraining, tmp_path: Path) -> None:
     (tmp_path / "cache").symlink_to(run.out / "cache")
-    anchored = replace(run, out=tmp_path, anchor=run.out / "encoder.safetensors", num_steps=20, save_every=10)
-    anchored = replace(anchored, seed=5, learning_rate=0.05)
-    train_content(anchored, CPU, lambda text: None)
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text("utf-8").splitlines()]
-    assert 0 < log[-1]["anchor"] < log[0]["anchor"]
+    base = run.out / "encoder.safetensors"
+    told: list[str] = []
+    grown = replace(run, out=tmp_path, base=base, network=replace(TINY, ff_width=40), num_steps=1, learning_rate=1e-9)
+    made = load_content_model(train_content(grown, CPU, told.append))
+    assert "beginning with encoder.safetensors" in told
+    torch.testing.assert_close(
+        made.state_dict()["stem.mel_conv.weight"], load_content_model(base).state_dict()["stem.mel_conv.weight"]
+    )
 
 
 def test_what_cannot_work_is_refused(run: ContentTraining, tmp_path: Path) -> None:
     with pytest.raises(InvalidParameter, match="must begin with anivoice-content"):
         train_content(replace(run, encoder_id="mine"), CPU, print)
-    other = replace(run, anchor=run.out / "encoder.safetensors", network=replace(TINY, width=8), num_steps=9)
-    with pytest.raises(InvalidParameter, match="no encoder of the sizes"):
-        train_content(other, CPU, print)
+    encoder = run.out / "encoder.safetensors"
+    with pytest.raises(InvalidParameter, match="nor a smaller one"):
+        load_base(encoder, replace(TINY, ff_width=8))
+    with pytest.raises(InvalidParameter, match="nor a smaller one"):
+        load_base(encoder, replace(TINY, width=32))
     write_corpus(tmp_path, 1)
     path = tmp_path / "manifest.jsonl"
     path.write_text(path.read_text("utf-8").replace('"bert"', '"anna"'), "utf-8")

@@ -1,6 +1,6 @@
 """Files of the small content encoder: safetensors, with its sizes and its name in the metadata.
 
-metadata["anivoice"] = {"architecture": "small-encoder", "format": 1, "id": "...", "step": 8000, "config": {...}}
+metadata["anivoice"] = {"architecture": "small-encoder", "format": 2, "id": "...", "step": 8000, "config": {...}}
 """
 
 import json
@@ -16,7 +16,7 @@ from anivoice.models.checkpoints.voice_layout import describe_misfit
 from anivoice.models.small_encoder import SmallEncoder, SmallEncoderConfig, build_small_encoder
 
 ARCHITECTURE = "small-encoder"
-FORMAT = 1
+FORMAT = 2
 METADATA_KEY = "anivoice"
 MAX_SIZE = 4096
 """No size may be larger: a file must not make the server allocate without bound."""
@@ -81,6 +81,6 @@ def _read_config(values: object) -> SmallEncoderConfig:
         raise ValueError("right_frames must lie between 0 and the convolutions' kernel")
     if config.width % config.num_heads != 0:
         raise ValueError(f"width {config.width} is no multiple of the {config.num_heads} heads")
-    if config.bottleneck + config.num_phones > config.feature_width:
-        raise ValueError("bottleneck and phones are wider than the features that hold them")
+    if config.num_phones > config.feature_width:
+        raise ValueError("the phones are wider than the features that hold them")
     return config

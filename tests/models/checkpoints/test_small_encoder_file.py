@@ -35,7 +35,7 @@ def _set_config(name: str, value: object) -> Change:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda tensors, header: header.update(format=2), "its format is 2"),
+        (lambda tensors, header: header.update(format=1), "its format is 1"),
         (lambda tensors, header: header.update(id=""), "by which id"),
         (lambda tensors, header: header.pop("config"), "sizes of the network"),
         (lambda tensors, header: tensors.pop("norm.weight"), "norm.weight"),
@@ -45,7 +45,7 @@ def _set_config(name: str, value: object) -> Change:
         (_set_config("width", 17), "multiple of the 2 heads"),
         (_set_config("right_frames", 3), "list of numbers"),
         (_set_config("right_frames", [1, 9, 0]), "kernel"),
-        (_set_config("bottleneck", 760), "wider than the features"),
+        (_set_config("num_phones", 800), "wider than the features"),
         (_set_config("ff_width", 32), "do not fit together"),
         (_set_config("more", 1), "sizes of the network"),
     ],
