@@ -10,8 +10,8 @@ from training.corpus import borrowed, foreign
 from training.corpus.aligned import lead_in
 from training.corpus.flite import _segments
 from training.corpus.phone_maps import ESPEAK, RADIO, to_arpabet
-from training.corpus.plan import all_jobs
-from training.corpus.text import fortunes, read_lexicon, sentences, words_of
+from training.corpus.plan import all_jobs, judge_texts
+from training.corpus.text import FORTUNES_DIR, fortunes, read_lexicon, sentences, words_of
 
 DICTIONARY = """the DH AH
 boy B OY
@@ -149,3 +149,24 @@ def test_nobody_trains_on_what_is_held_out(tmp_path: Path) -> None:
     assert not {job.voice.person for job in trained} & {job.voice.person for job in held_out}
     assert not {text for job in trained for text in job.texts} & {text for job in held_out for text in job.texts}
     assert all(job.voice.licence for job in (*trained, *held_out))
+
+
+def test_voices_are_judged_on_sentences_of_their_own() -> None:
+    texts = judge_texts()
+    assert len(set(texts.values())) == len(texts) == 32
+    assert [job.voice.person for job in all_jobs("judge", {}, Path())] == [
+        "slt",
+        "ked",
+        "pico en-US",
+        "pico en-GB",
+        "clb",
+    ]
+    assert all(job.split == "judge" and job.texts == texts for job in all_jobs("judge", {}, Path()))
+
+
+@pytest.mark.skipif(not FORTUNES_DIR.is_dir(), reason="needs Debian's fortunes-min, of which the corpus is made")
+def test_no_saying_of_the_corpus_is_judged() -> None:
+    everything = {word: ("AH",) for text in judge_texts().values() for word in words_of(text)}
+    assert not {text.rstrip(".!?") for text in judge_texts().values()} & {
+        text.rstrip(".!?") for text in fortunes(everything)
+    }

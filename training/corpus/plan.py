@@ -10,7 +10,7 @@ from training.corpus.speech import Segment, Spoken
 from training.corpus.text import read_lexicon, sentences
 from training.corpus.voices import Voice, festival_voice
 
-PARTS = ("target", "heldout", "train", "real")
+PARTS = ("target", "heldout", "judge", "train", "real")
 SEED = 20260
 NUM_SENTENCES = 3200
 NUM_HELD_OUT = 120
@@ -18,6 +18,8 @@ NUM_HELD_OUT = 120
 NUM_TARGET = 900
 """Sentences of the shipped voice: about forty minutes."""
 NUM_TARGET_HELD_OUT = 40
+JUDGE_SENTENCES = Path(__file__).with_name("judge_sentences.txt")
+"""Sayings of Debian's `fortunes`, none of them in any other part: what voices are judged on."""
 
 NUM_PER_ESPEAK_VOICE = 22
 
@@ -48,6 +50,12 @@ def corpus_texts(lexicon_path: Path | None) -> dict[str, str]:
     return {**held_out, **{f"s{number:04d}": text for number, text in enumerate(texts[NUM_HELD_OUT:])}}
 
 
+def judge_texts() -> dict[str, str]:
+    """Sentences by id: `j00`..."""
+    lines = JUDGE_SENTENCES.read_text("utf-8").splitlines()
+    return {f"j{number:02d}": text for number, text in enumerate(lines)}
+
+
 TARGET = festival_voice("cmu_us_slt_arctic_hts", "slt", TARGET_LICENCE)
 
 
@@ -61,6 +69,9 @@ def all_jobs(part: str, texts: Mapping[str, str], out: Path) -> Iterator[Job]:
     elif part == "heldout":
         for name, voice in voices.held_out_voices():
             yield Job(name, voice, "heldout", held_out)
+    elif part == "judge":
+        for name, voice in [("slt", TARGET), *voices.held_out_voices()]:
+            yield Job(f"judge_{name}", voice, "judge", judge_texts())
     elif part == "real":
         for name, voice in voices.recordings_of_people():
             yield Job(name, voice, "real", recordings.transcripts(name))
