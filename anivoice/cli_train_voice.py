@@ -47,20 +47,21 @@ def add_train_voice(kinds: Commands) -> None:
     parser.set_defaults(run=_train_voice)
 
 
+LATENT_HELP = "first steps that train the text encoder alone (a third where the base is a small voice, else 0)"
 WARPS = (0.85, 0.92, 1.1, 1.2)
 WARPS_HELP = "speeds of copies whose features teach the voice not to listen to timbre (0.85 0.92 1.1 1.2)"
 PARALLEL_HELP = "folders in which other speakers say the same under the same file names: keeps words better"
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--steps", type=int, default=3000, help="how long; the learning rate falls with it (3000)")
-    parser.add_argument("--latent-steps", type=int, default=0, help="first steps that train the text encoder alone (0)")
+    parser.add_argument("--steps", type=int, default=2000, help="how long; the learning rate falls with it (2000)")
+    parser.add_argument("--latent-steps", type=int, help=LATENT_HELP)
     parser.add_argument("--gan-from", type=int, help="step at which the discriminators join (half of --steps)")
-    parser.add_argument("--batch-size", type=int, default=8, help="pieces in a step (8)")
+    parser.add_argument("--batch-size", type=int, default=4, help="pieces in a step (4)")
     parser.add_argument("--piece-frames", type=int, default=160, help="length of a piece in frames of 10 ms (160)")
     parser.add_argument("--learning-rate", type=float, default=5e-4, help="largest learning rate (5e-4)")
     parser.add_argument("--discriminator-width", type=int, default=16, help="32 suits a full-size voice (16)")
-    parser.add_argument("--judges-per-step", type=int, default=3, help="discriminators asked in a step, of 8 (3)")
+    parser.add_argument("--judges-per-step", type=int, default=1, help="discriminators asked in a step, of 8 (1)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (0)")
 
 
@@ -73,7 +74,6 @@ def _train_voice(arguments: argparse.Namespace) -> int:
 
     plan = TrainingPlan(
         num_steps=arguments.steps,
-        latent_steps=arguments.latent_steps,
         gan_from=arguments.steps // 2 if arguments.gan_from is None else arguments.gan_from,
         batch_size=arguments.batch_size,
         piece_frames=arguments.piece_frames // 2 * 2,
@@ -101,6 +101,7 @@ def _train_voice(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         max_minutes=arguments.minutes,
         max_index_vectors=arguments.index_vectors,
+        latent_steps=arguments.latent_steps,
         plan=plan,
     )
     return train_voice(order)

@@ -1,6 +1,7 @@
 """`anivoice train voice` from recordings to a voice that converts."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import torch
 
 from anivoice.assets import EMBEDDED_VOICE
 from anivoice.cli import main
+from anivoice.train_voice_command import _latent_steps
+from anivoice.training.voice_trainer import TrainingPlan
 
 
 @pytest.fixture
@@ -73,6 +76,24 @@ def test_the_embedded_voice_is_the_base_where_it_is_installed(
     order += ["--pitch-extraction-algo", "pm", "--steps", "1", "--batch-size", "1", "--warps", "--device", "cpu"]
     assert main(order) == 0
     assert torch.load(tmp_path / "mine.pth", weights_only=True)["config"][2] == TINY.inter_channels
+
+
+@pytest.mark.parametrize(
+    ("asked", "recipe", "size", "decoder_only", "steps"),
+    [
+        (None, "mel", None, False, 20),
+        (None, "mel", "small", False, 0),
+        (None, "mel", None, True, 0),
+        (None, "vits", None, False, 0),
+        (7, "vits", None, False, 7),
+    ],
+)
+def test_the_text_encoder_begins_alone_where_the_base_is_a_small_voice(
+    asked: int | None, recipe: str, size: str | None, decoder_only: bool, steps: int
+) -> None:
+    plan = TrainingPlan(num_steps=60, decoder_only=decoder_only)
+    order = SimpleNamespace(latent_steps=asked, size=size, plan=plan)
+    assert _latent_steps(order, SimpleNamespace(recipe=recipe)) == steps
 
 
 def test_wrong_usage_is_told(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
