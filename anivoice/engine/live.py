@@ -117,12 +117,27 @@ class LivePath:
         fills_gaps = self.lanes.upload(np.array([r.unvoiced_f0 == "interpolate" for r in requests]))
         factor = self.lanes.upload(np.array([2 ** (r.pitch_change / 12) for r in requests], np.float32))
         with self.lanes.on(PITCH):
-            raw = torch.empty_like(known)
-            for (num_frames, weight), rows in pitch_groups(requests).items():
-                index = self._index(rows)
-                estimate = self._estimate(samples[index], requests[0].algo, weight, num_frames)
-                raw[index] = merge_contours(known[index], num_known[index], estimate)
+            if self.pitch.remembers(requests[0].algo) and all(request.memory is not None for request in requests):
+                raw = self._remembering_pitch(samples, known, requests)
+            else:
+                raw = torch.empty_like(known)
+                for (num_frames, weight), rows in pitch_groups(requests).items():
+                    index = self._index(rows)
+                    estimate = self._estimate(samples[index], requests[0].algo, weight, num_frames)
+                    raw[index] = merge_contours(known[index], num_known[index], estimate)
             return raw, heard_f0(raw, fills_gaps, factor)
+
+    def _remembering_pitch(self, samples: Tensor, known: Tensor, requests: Sequence[LiveRequest]) -> Tensor:
+        """Stream by stream, as `_remembering` the content: f0 `[B, P]`."""
+        rows = []
+        for window, contour, request in zip(samples, known, requests, strict=True):
+            assert request.memory is not None
+            num_known = num_known_frames(request)
+            first, first_wanted = request.window_frame, request.window_frame + num_known
+            ahead = request.lookahead_frames
+            estimate = self.pitch.estimate_stream(window, request.algo, request.memory, first, first_wanted, ahead)
+            rows.append(torch.cat([contour[:num_known], estimate]))
+        return torch.stack(rows)
 
     def _estimate(self, samples: Tensor, algo: str, weight: float, num_frames: int) -> Tensor:
         """`[B, num_frames + 1]` of the windows' ends."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from anivoice.models.fcpe_memory import FcpeMemory
     from anivoice.models.stream_window import ContentMemory
 
 
@@ -12,11 +13,14 @@ class StreamMemory:
     """The stream's owner makes it and hands it along with every window; the stages fill it.
 
     Whatever is asked of it lies at an absolute position: windows may be left out, or computed twice.
-    `assumed_frames`: so many content frames of the first window pass as known, which is for measuring what a window in
-    the middle of a stream costs.
+    `assumed_frames`: so many content frames of the first window pass as known, and of its pitch what they allow, which
+    is for measuring what a window in the middle of a stream costs.
     """
 
     assumed_frames: int = 0
     content: "ContentMemory | None" = None
     content_owner: object = None
     """The encoder whose memory `content` is."""
+    pitch: "FcpeMemory | None" = None
+    pitch_owner: object = None
+    """The network whose memory `pitch` is."""

@@ -18,6 +18,7 @@ from anivoice.pitch_methods import parse_pitch_algo
 from anivoice.stages.pitch.contour import fit_frames, num_pitch_frames
 from anivoice.stages.pitch.host_thread import METHODS, compute_beside
 from anivoice.stages.pitch.hybrid import mix_contours
+from anivoice.stages.stream_memory import StreamMemory
 
 PitchEstimator = Callable[[Tensor], Tensor]
 """`[B, T]` float32 at 16 kHz on the extractor's device -> f0 in Hz `[B, T//160 + 1]`, 0 = unvoiced."""
@@ -33,6 +34,19 @@ class SteppedEstimator(Protocol):
 
     def steps(self, samples: Tensor) -> Steps[Tensor]:
         """The same with pauses."""
+        ...
+
+
+@runtime_checkable
+class RememberingEstimator(Protocol):
+    """A PitchEstimator that need not hear all of a stream's window again."""
+
+    def __call__(self, samples: Tensor) -> Tensor: ...
+
+    def stream(
+        self, samples: Tensor, memory: StreamMemory, first_frame: int, first_wanted: int, num_ahead: int
+    ) -> Tensor:
+        """`[1, n]` -> f0 `[1, T]`, as `PitchExtractor.estimate_stream`."""
         ...
 
 
@@ -126,6 +140,22 @@ class PitchExtractor:
         contours = [estimate(batch) for estimate in estimators.values()]
         f0 = _mixed(contours, f0_method_weight, num_pitch_frames(batch.shape[-1]))
         return f0 if samples.ndim > 1 else f0[0]
+
+    def remembers(self, algo: str) -> bool:
+        """Whether `estimate_stream` is there for `algo`: where computing is slow, on the CPU."""
+        return self.device.type == "cpu" and algo == "fcpe"
+
+    def estimate_stream(
+        self, samples: Tensor, algo: str, memory: StreamMemory, first_frame: int, first_wanted: int, num_ahead: int
+    ) -> Tensor:
+        """f0 `[T]` of a window `[n]` of a stream that begins at its frame `first_frame`, from `first_wanted` to the
+        window's end. What `memory` knows is not computed again; the next window will want f0 from `num_ahead` before
+        this one's end. Raises as `estimate`.
+        """
+        estimator = self._estimator(algo)
+        assert isinstance(estimator, RememberingEstimator)
+        f0 = estimator.stream(self._batch(samples), memory, first_frame, first_wanted, num_ahead)
+        return torch.nan_to_num(f0[0], nan=0.0, posinf=0.0, neginf=0.0)
 
     def steps(self, samples: Tensor, algo: str, f0_method_weight: float) -> Generator[Pause, None, Tensor]:
         """`estimate` with pauses, for a long recording. What cannot pause is computed on a thread of its own."""
@@ -248,13 +278,13 @@ class PitchExtractor:
 
     def _read_fcpe(self) -> Placing:
         from anivoice.models.fcpe import build_fcpe
-        from anivoice.stages.pitch.networks import SaliencePitch
+        from anivoice.stages.pitch.networks import FcpePitch
 
         content = load_torch_file(_bundled_file("fcpe"))
         model = content.get("model")
         state = float_state(model if isinstance(model, dict) else {}, _bundled_file("fcpe"))
         network = build_fcpe(state)
-        return lambda: SaliencePitch(network.to(self.device))
+        return lambda: FcpePitch(network.to(self.device))
 
     def _read_crepe(self, name: str) -> Placing:
         from anivoice.models.crepe import build_crepe

@@ -4,8 +4,12 @@ import torch
 from torch import Tensor
 
 from anivoice.models.fcpe import Fcpe
+from anivoice.models.fcpe_memory import FcpeMemory
 from anivoice.models.rmvpe import Rmvpe
 from anivoice.models.steps import Steps, finish
+from anivoice.models.stream_window import PitchWindow
+from anivoice.stages.live_shape import FCPE_CONTEXT_FRAMES
+from anivoice.stages.stream_memory import StreamMemory
 
 
 class SaliencePitch:
@@ -21,3 +25,21 @@ class SaliencePitch:
     def steps(self, samples: Tensor) -> Steps[Tensor]:
         """The same with pauses."""
         return self.network.decode((yield from self.network.steps(samples)))
+
+
+class FcpePitch(SaliencePitch):
+    """fcpe, which can remember a stream."""
+
+    network: Fcpe
+
+    @torch.no_grad()
+    def stream(
+        self, samples: Tensor, memory: StreamMemory, first_frame: int, first_wanted: int, num_ahead: int
+    ) -> Tensor:
+        """A window `[1, n]` of a stream that begins at its frame `first_frame` -> f0 `[1, T]` of the frames from
+        `first_wanted` to the window's end. The next window will want it from `num_ahead` before that end.
+        """
+        if memory.pitch is None or memory.pitch_owner is not self.network:
+            memory.pitch, memory.pitch_owner = FcpeMemory(memory.assumed_frames > 0), self.network
+        window = PitchWindow(memory.pitch, first_frame, first_wanted, num_ahead, FCPE_CONTEXT_FRAMES)
+        return self.network.decode(self.network.stream(samples, window))

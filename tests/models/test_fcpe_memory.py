@@ -1,0 +1,157 @@
+"""FCPE on live streams: it remembers what it heard, and gives what it would give of the whole recording."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anivoice.bench.seam_measures import share_within_cents
+from anivoice.models.cpu_dtype import fastest_cpu_dtype
+from anivoice.models.fcpe import Fcpe
+from anivoice.models.fcpe_memory import PROVISIONAL_FRAMES
+from anivoice.stages.live_shape import FCPE_CONTEXT_FRAMES
+from anivoice.stages.pitch.extractor import PitchExtractor
+from anivoice.stages.pitch.networks import FcpePitch
+from anivoice.stages.stream_memory import StreamMemory
+
+BLOCK, AHEAD, WINDOW = 16, 4, 120
+"""Frames of 10 ms."""
+NUM_FRAMES = 480
+
+
+@pytest.fixture(scope="module")
+def fcpe(tmp_path_factory: pytest.TempPathFactory) -> FcpePitch:
+    extractor = PitchExtractor(tmp_path_factory.mktemp("weights"), torch.device("cpu"), torch.float32)
+    estimator = extractor.current("fcpe")
+    assert isinstance(estimator, FcpePitch)
+    return estimator
+
+
+@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, fcpe: FcpePitch) -> Iterator[None]:
+    monkeypatch.setattr("anivoice.models.fcpe.fastest_cpu_dtype", lambda: request.param)
+    fcpe.network.__dict__.pop("stream_layers", None)
+    yield
+    fcpe.network.__dict__.pop("stream_layers", None)
+
+
+@pytest.fixture(scope="module")
+def recording() -> Tensor:
+    """A gliding voice-like tone with pauses and a little noise, `[n]`."""
+    generator = np.random.default_rng(3)
+    t = np.arange(NUM_FRAMES * 160) / 16000
+    f0_hz = 170.0 * 2 ** (0.4 * np.sin(2 * np.pi * 0.6 * t))
+    phase = 2 * np.pi * np.cumsum(f0_hz) / 16000
+    tone = sum(np.sin(h * phase) / h for h in range(1, 12)) * (np.sin(2 * np.pi * 0.9 * t) > -0.6)
+    return torch.from_numpy((0.15 * tone + 0.002 * generator.standard_normal(len(t))).astype(np.float32))
+
+
+def windows(recording: Tensor) -> Iterator[tuple[Tensor, int]]:
+    """Each window with its first frame."""
+    padded = torch.cat([torch.zeros(WINDOW * 160), recording])
+    for end in range(BLOCK, NUM_FRAMES + 1, BLOCK):
+        yield padded[end * 160 : (end + WINDOW) * 160].unsqueeze(0), end - WINDOW
+
+
+def streamed(fcpe: FcpePitch, recording: Tensor, left_out: frozenset[int] = frozenset()) -> NDArray[np.float32]:
+    """f0 of the whole stream, 0 where windows are left out."""
+    memory, known = StreamMemory(), np.zeros(0, np.float32)
+    for step, (window, first) in enumerate(windows(recording)):
+        end = first + WINDOW
+        if step in left_out:
+            known = np.pad(known, (0, end - AHEAD - len(known)))
+            continue
+        f0 = fcpe.stream(window, memory, first, len(known), AHEAD)[0].numpy()
+        assert len(f0) == end - len(known)
+        known = np.concatenate([known, f0])[: end - AHEAD]
+    return known
+
+
+def frames_through_layers(fcpe: FcpePitch, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Filled as windows are computed."""
+    seen: list[int] = []
+    middle = Fcpe._middle
+
+    def watched(network: Fcpe, padded: Tensor) -> Tensor:
+        seen.append(padded.shape[1] - 2)
+        return middle(network, padded)
+
+    monkeypatch.setattr(Fcpe, "_middle", watched)
+    return seen
+
+
+@pytest.mark.usefixtures("dtype")
+def test_a_stream_has_the_pitch_of_the_recording(fcpe: FcpePitch, recording: Tensor) -> None:
+    whole, stream = fcpe(recording.unsqueeze(0))[0].numpy(), streamed(fcpe, recording)
+    whole = whole[: len(stream)]
+    assert share_within_cents(stream, whole, 10) > 0.9
+    assert ((stream > 0) == (whole > 0)).mean() > 0.95
+
+
+def test_frames_are_computed_once_but_for_the_provisional_ones(
+    fcpe: FcpePitch, recording: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = frames_through_layers(fcpe, monkeypatch)
+    streamed(fcpe, recording)
+    assert seen[0] == BLOCK + FCPE_CONTEXT_FRAMES
+    assert set(seen[2:]) == {BLOCK + AHEAD + PROVISIONAL_FRAMES}
+
+
+def test_after_a_gap_what_is_remembered_is_forgotten(
+    fcpe: FcpePitch, recording: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = frames_through_layers(fcpe, monkeypatch)
+    stream = streamed(fcpe, recording, left_out=frozenset({10, 11, 12}))
+    assert seen[10] == BLOCK + AHEAD + FCPE_CONTEXT_FRAMES
+    after = slice(13 * BLOCK, None)
+    whole = fcpe(recording.unsqueeze(0))[0].numpy()[: len(stream)]
+    assert share_within_cents(stream[after], whole[after], 10) > 0.9
+
+
+def test_a_window_that_is_computed_twice_gives_the_same(fcpe: FcpePitch, recording: Tensor) -> None:
+    once, twice = StreamMemory(), StreamMemory()
+    known = 0
+    for step, (window, first) in enumerate(windows(recording)):
+        if step == 8:
+            fcpe.stream(window, twice, first, known, AHEAD)
+        expected = fcpe.stream(window, once, first, known, AHEAD)[0].numpy()
+        found = fcpe.stream(window, twice, first, known, AHEAD)[0].numpy()
+        if step >= 8:
+            assert share_within_cents(found, expected, 20) > 0.9
+        known = first + WINDOW - AHEAD
+
+
+def test_nothing_wanted_is_nothing_computed(fcpe: FcpePitch) -> None:
+    assert fcpe.stream(torch.zeros(1, WINDOW * 160), StreamMemory(), 0, WINDOW, AHEAD).shape == (1, 0)
+
+
+def test_a_measured_window_passes_for_one_in_the_middle(
+    fcpe: FcpePitch, recording: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = frames_through_layers(fcpe, monkeypatch)
+    fcpe.stream(recording[: WINDOW * 160].unsqueeze(0), StreamMemory(assumed_frames=40), 0, WINDOW - 20, AHEAD)
+    assert seen == [20 + PROVISIONAL_FRAMES]
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True, "avx512_bf16": False}, torch.bfloat16),
+        ({"avx2": True, "avx512_f": True}, torch.float32),
+        ({}, torch.float32),
+    ],
+)
+def test_bfloat16_only_where_the_processor_multiplies_it(
+    capabilities: dict[str, bool], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert fastest_cpu_dtype.__wrapped__() == expected
+
+
+def test_old_torch_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert fastest_cpu_dtype.__wrapped__() == torch.float32
