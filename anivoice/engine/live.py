@@ -17,13 +17,16 @@ from anivoice.engine.lanes import CONTENT, PITCH, SYNTHESIZER, Download, Lanes
 from anivoice.engine.live_inputs import check, known_hz, num_known_frames, pitch_groups, whole_windows
 from anivoice.engine.window_threads import WindowThreads
 from anivoice.errors import AnivoiceError, InvalidModelFile
+from anivoice.models.prior_memory import PriorMemory
 from anivoice.models.steps import Steps as ModelSteps
 from anivoice.models.steps import finish, named
+from anivoice.models.vits import Synthesizer
 from anivoice.models.work_threads import on_one_thread, one_thread
 from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.converter import Converter
 from anivoice.stages.live import (
     LiveSynthesis,
+    PriorWindow,
     SynthesisInput,
     content_steps,
     heard_f0,
@@ -35,6 +38,7 @@ from anivoice.stages.live import (
 from anivoice.stages.live_shape import FRAME_SAMPLES
 from anivoice.stages.noise import PositionalNoise
 from anivoice.stages.pitch.extractor import PitchExtractor
+from anivoice.stages.stream_memory import StreamMemory
 from anivoice.stages.synthesizer import LATENT_STREAM, SOURCE_STREAM
 from anivoice.voices.voice import Voice
 
@@ -168,7 +172,7 @@ class LivePath:
             features = self._features(part, content[index], f0, protect).to(dtype)
             x = SynthesisInput(features, f0, phase, latent_noise.to(dtype), source_noise, speaker_ids, grid)
         yield "retrieval"
-        waveform = yield from self._waveform(synthesis, x)
+        waveform = yield from self._waveform(synthesis, x, part.remembered())
         with self.lanes.on(SYNTHESIZER):
             return waveform, synthesis.next_phase(x)
 
@@ -180,10 +184,12 @@ class LivePath:
         blended = retrieve(retriever, content, rates, part.synthesis.flow_start // 2)
         return twice(blended) if f0 is None else protected(blended, content, f0, protect)
 
-    def _waveform(self, synthesis: LiveSynthesis, x: SynthesisInput) -> Generator[Stage, None, Tensor]:
+    def _waveform(
+        self, synthesis: LiveSynthesis, x: SynthesisInput, remembered: list[PriorWindow] | None
+    ) -> Generator[Stage, None, Tensor]:
         """In small pieces, or in one that may be recorded."""
         if self.lanes.pauses:
-            steps = synthesis.steps(x)
+            steps = synthesis.steps(x, remembered)
             return (yield from on_one_thread(steps) if synthesis.synthesizer.is_small else steps)
         key = ("synthesizer", synthesis.shape, synthesis.stretched_samples)
         names = [name for name, value in zip(x._fields, x, strict=True) if value is not None]
@@ -234,6 +240,14 @@ class _Part:
         synthesizer = self.synthesis.synthesizer
         return [synthesizer.checked_speaker(request.options.speaker_id) for request in self.requests]
 
+    def remembered(self) -> list[PriorWindow] | None:
+        """What the prior goes on from; None: from nothing."""
+        synthesizer, memories = self.synthesis.synthesizer, [request.memory for request in self.requests]
+        if not synthesizer.remembers or None in memories:
+            return None
+        model = synthesizer.model
+        return [PriorWindow(_prior_memory(r.memory, model), r.window_frame) for r in self.requests if r.memory]
+
     def grid(self) -> list[int]:
         return [self.synthesis.grid(request.window_frame) for request in self.requests]
 
@@ -247,6 +261,12 @@ class _Part:
         first, last = synthesis.start, synthesis.stop
         source = [_noise(r, SOURCE_STREAM, config.frame_samples, first, last).ravel() for r in self.requests]
         return np.stack(latent), np.stack(source)
+
+
+def _prior_memory(memory: StreamMemory, model: Synthesizer) -> PriorMemory:
+    if memory.prior is None or memory.prior_owner is not model:
+        memory.prior, memory.prior_owner = PriorMemory(memory.assumed_frames > 0), model
+    return memory.prior
 
 
 def _noise(request: LiveRequest, stream: int, num_columns: int, first: int, last: int) -> NDArray[np.float32]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anivoice.models.steps import Steps, chunks
+from anivoice.models.prior_memory import HISTORY_FRAMES, KnownFrames, PriorMemory
+from anivoice.models.steps import Steps, chunks, finish
 
 RELATIVE_WINDOW_FRAMES = 10
 """Relative positions beyond this distance contribute nothing (they are not clipped to the edge entry)."""
@@ -51,7 +52,7 @@ class RelativeAttention(nn.Module):
 
         Returns the frames from `first_frame` on, `[B, C, T - first_frame]`, which look at all frames.
         """
-        B, C, T = x.shape
+        C = x.shape[1]
         query_mask = None if mask is None else mask[:, :, first_frame:]
         q = self._heads(self.conv_q(x[:, :, first_frame:])) / math.sqrt(C // self.num_heads)
         k, v = self._heads(self.conv_k(x)), self._heads(self.conv_v(x))
@@ -63,14 +64,35 @@ class RelativeAttention(nn.Module):
             if mask is not None and query_mask is not None:
                 valid = query_mask[:, :, start:stop].unsqueeze(3) * mask.unsqueeze(2)
                 scores = scores.masked_fill(valid == 0, MASKED_SCORE)
-            p = F.softmax(scores, dim=-1)
-            padded = F.pad(p, (RELATIVE_WINDOW_FRAMES, RELATIVE_WINDOW_FRAMES))
-            parts.append(p @ v + self._band(padded, first_frame + start) @ self.emb_rel_v)
+            parts.append(self._mixed(scores, v, first_frame + start))
             start = stop
             yield
-        out = torch.cat(parts, 2).transpose(2, 3).reshape(B, C, T - first_frame)
-        mixed: Tensor = self.conv_o(out)
-        return mixed
+        return self._joined(torch.cat(parts, 2))
+
+    def beside(self, x: Tensor, known_keys: Tensor, known_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Frames `[1, C, T]` that look at each other and at the known ones before them, `[1, H, K, D]` -> themselves
+        `[1, C, T]`, and all keys and values `[1, H, K + T, D]`.
+        """
+        q = self._heads(self.conv_q(x)) / math.sqrt(x.shape[1] // self.num_heads)
+        k = torch.cat([known_keys, self._heads(self.conv_k(x))], dim=2)
+        v = torch.cat([known_values, self._heads(self.conv_v(x))], dim=2)
+        num_known = known_keys.shape[2]
+        return self._joined(self._mixed(self._scores(q, k, num_known), v, num_known)), k, v
+
+    def nothing_known(self, num_frames: int) -> Tensor:
+        """Zeros `[1, H, num_frames, D]`."""
+        return self.emb_rel_k.new_zeros(1, self.num_heads, num_frames, self.emb_rel_k.shape[2])
+
+    def _mixed(self, scores: Tensor, values: Tensor, first_row: int) -> Tensor:
+        """`[B, H, Q, T]` and `[B, H, T, D]` -> `[B, H, Q, D]`."""
+        p = F.softmax(scores, dim=-1)
+        padded = F.pad(p, (RELATIVE_WINDOW_FRAMES, RELATIVE_WINDOW_FRAMES))
+        return p @ values + self._band(padded, first_row) @ self.emb_rel_v
+
+    def _joined(self, x: Tensor) -> Tensor:
+        """`[B, H, T, C / H]` -> `[B, C, T]`."""
+        joined: Tensor = self.conv_o(x.transpose(2, 3).flatten(1, 2))
+        return joined
 
     def _heads(self, x: Tensor) -> Tensor:
         """`[B, C, T]` -> `[B, H, T, C / H]`."""
@@ -149,6 +171,38 @@ class TransformerEncoder(nn.Module):
             x = norm_1(x + mixed)
             x = norm_2(x + (yield from feed_forward.steps(x, mask)))
         return masked(x, mask)[:, :, first_frame - start :]
+
+    def stream(self, x: Tensor, memory: PriorMemory, start: int, num_settled: int) -> Steps[Tensor]:
+        """Frames `[1, C, T]` of a stream from its frame `start` on, `memory.start`, of which `num_settled` will not be
+        wanted again -> the same frames. They look at what the memory knows and at each other.
+        """
+        known = memory.layers or [self._nothing_known(i, memory.assumed_frames) for i in range(len(self.attn_layers))]
+        kept = []
+        layers = zip(self.attn_layers, self.norm_layers_1, self.ffn_layers, self.norm_layers_2, known, strict=True)
+        for attention, norm_1, feed_forward, norm_2, before in layers:
+            assert isinstance(attention, RelativeAttention)
+            assert isinstance(feed_forward, FeedForward)
+            mixed, keys, values = attention.beside(x, before.keys, before.values)
+            heard = torch.cat([before.mixed, norm_1(x + mixed)], dim=2)
+            yield
+            num_before, reach = before.mixed.shape[2], feed_forward.reach_frames
+            x = norm_2((heard + finish(feed_forward.steps(heard, None)))[:, :, num_before:])
+            yield
+            stop, heard_stop = before.keys.shape[2] + num_settled, num_before + num_settled
+            first = max(stop - HISTORY_FRAMES, 0)
+            last_heard = heard[:, :, max(heard_stop - reach, 0) : heard_stop].clone()
+            kept.append(KnownFrames(keys[:, :, first:stop].clone(), values[:, :, first:stop].clone(), last_heard))
+        memory.keep(start + num_settled, kept)
+        return x
+
+    def _nothing_known(self, layer: int, num_frames: int) -> KnownFrames:
+        """`num_frames` of silence."""
+        attention, feed_forward = self.attn_layers[layer], self.ffn_layers[layer]
+        assert isinstance(attention, RelativeAttention)
+        assert isinstance(feed_forward, FeedForward)
+        nothing = attention.nothing_known(num_frames)
+        reach = min(num_frames, feed_forward.reach_frames)
+        return KnownFrames(nothing, nothing, nothing.new_zeros(1, attention.conv_o.out_channels, reach))
 
 
 def masked(x: Tensor, mask: Tensor | None) -> Tensor:

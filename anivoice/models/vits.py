@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from anivoice.models.attention import TransformerEncoder, masked
 from anivoice.models.flow import RECEPTIVE_FRAMES, Flow
 from anivoice.models.nsf_hifigan import MrfHifiGan, NsfHifiGan
+from anivoice.models.prior_memory import PriorMemory
 from anivoice.models.steps import Steps, finish
 from anivoice.models.voice_config import VoiceConfig
 
@@ -55,13 +56,25 @@ class TextEncoder(nn.Module):
         self, content: Tensor, coarse_pitch: Tensor | None, mask: Tensor | None, first_frame: int
     ) -> Steps[Prior]:
         """`content` `[B, T, F]`, `coarse_pitch` `[B, T]` 1..255 -> prior of the frames from `first_frame` on."""
-        x = self.emb_phone(content)
+        x = yield from self.encoder.steps(self._embedded(content, coarse_pitch), mask, first_frame)
+        return self._prior(x, None if mask is None else mask[:, :, first_frame:])
+
+    def stream_steps(
+        self, content: Tensor, coarse_pitch: Tensor | None, memory: PriorMemory, start: int, num_settled: int
+    ) -> Steps[Prior]:
+        """`content` `[1, T, F]`, `coarse_pitch` `[1, T]` of a stream from its frame `start` on, of which the first
+        `num_settled` will not be wanted again -> prior of the T frames. Before them is what `memory` knows.
+        """
+        x = self._embedded(content, coarse_pitch)
+        return self._prior((yield from self.encoder.stream(x, memory, start, num_settled)), None)
+
+    def _embedded(self, content: Tensor, coarse_pitch: Tensor | None) -> Tensor:
+        x: Tensor = self.emb_phone(content)
         if coarse_pitch is not None:
             x = x + self.emb_pitch(coarse_pitch)
-        x = F.leaky_relu(x * self.scale, 0.1).transpose(1, 2)
-        x = yield from self.encoder.steps(x, mask, first_frame)
-        if mask is not None:
-            mask = mask[:, :, first_frame:]
+        return F.leaky_relu(x * self.scale, 0.1).transpose(1, 2)
+
+    def _prior(self, x: Tensor, mask: Tensor | None) -> Prior:
         mean, log_std = masked(self.proj(x), mask).chunk(2, dim=1)
         return Prior(mean, log_std, mask)
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from anivoice.models.prior_memory import PriorMemory
 from anivoice.models.sine_source import phase_after
 from anivoice.models.steps import Steps, finish, named
-from anivoice.models.vits import flow_first_frame
+from anivoice.models.vits import Prior, flow_first_frame
 from anivoice.stages.live_shape import LiveShape
 from anivoice.stages.pitch.contour import coarse_pitch, interpolate_unvoiced
 from anivoice.stages.retrieval import Retriever
@@ -95,6 +96,13 @@ class SynthesisInput(NamedTuple):
     grid: Tensor | None = None
 
 
+class PriorWindow(NamedTuple):
+    """Where a window lies in its stream, for the prior: `first_frame` of 10 ms."""
+
+    memory: PriorMemory
+    first_frame: int
+
+
 class LiveSynthesis:
     """A voice at work on windows of one shape and one formant shift.
 
@@ -112,7 +120,7 @@ class LiveSynthesis:
         halo = self._halo(min(MAX_HALO_FRAMES, synthesizer.halo_frames))
         self.start = max(shape.first_frame - halo, 0)
         self.stop = min(shape.end_frame + min(halo, shape.lookahead_frames), shape.window_frames)
-        self.flow_start = flow_first_frame(self.start)
+        self.flow_start = self.start if synthesizer.model.flow.is_identity else flow_first_frame(self.start)
         context = synthesizer.prior_context_frames
         self.prior_start = 0 if context is None else max(self.flow_start - context, 0)
 
@@ -143,14 +151,14 @@ class LiveSynthesis:
         first = self.shape.first_frame
         return self._advance(x, first, first + self.shape.advance_frames)
 
-    def steps(self, x: SynthesisInput) -> Generator[str, None, Tensor]:
-        """Yields the stage's name after each piece of work; returns the wanted waveform `[B, num_frames * S]`."""
+    def steps(self, x: SynthesisInput, remembered: Sequence[PriorWindow] | None = None) -> Generator[str, None, Tensor]:
+        """Yields the stage's name after each piece of work; returns the wanted waveform `[B, num_frames * S]`.
+
+        `remembered`: the prior does not hear the windows, but goes on from what each stream's memory knows.
+        """
         model = self.synthesizer.model
         g = model.speaker(x.speaker_ids)
-        features, coarse = x.features[:, self.prior_start :], self._coarse(x)
-        coarse = None if coarse is None else coarse[:, self.prior_start :]
-        prior_steps = model.prior_steps(features, coarse, first_frame=self.flow_start - self.prior_start)
-        prior = yield from named("prior", prior_steps)
+        prior = yield from named("prior", self._prior(x) if remembered is None else self._stream_prior(x, remembered))
         z = yield from named("flow", model.latent_steps(prior, g, x.latent_noise))
         z = z[:, :, self.start - self.flow_start : self.stop - self.flow_start]
         waveform = yield from self._decode(z, g, x)
@@ -160,6 +168,29 @@ class LiveSynthesis:
     def at_once(self, x: SynthesisInput) -> Tensor:
         """The same without pauses."""
         return finish(self.steps(x))
+
+    def _prior(self, x: SynthesisInput) -> Steps[Prior]:
+        """Of the frames from `flow_start` on."""
+        features, coarse = x.features[:, self.prior_start :], self._coarse(x)
+        coarse = None if coarse is None else coarse[:, self.prior_start :]
+        first_frame = self.flow_start - self.prior_start
+        return self.synthesizer.model.prior_steps(features, coarse, first_frame=first_frame)
+
+    def _stream_prior(self, x: SynthesisInput, remembered: Sequence[PriorWindow]) -> Steps[Prior]:
+        """The same, stream by stream."""
+        coarse, rows = self._coarse(x), []
+        for row, window in enumerate(remembered):
+            wanted = window.first_frame + self.flow_start
+            start = window.memory.start(wanted, self.flow_start - self.prior_start)
+            num_settled = wanted + self.shape.advance_frames - start
+            first = start - window.first_frame
+            pitch = None if coarse is None else coarse[row : row + 1, first:]
+            features = x.features[row : row + 1, first:]
+            text_encoder = self.synthesizer.model.enc_p
+            prior = yield from text_encoder.stream_steps(features, pitch, window.memory, start, num_settled)
+            rows.append((prior.mean[:, :, wanted - start :], prior.log_std[:, :, wanted - start :]))
+        means, log_stds = zip(*rows, strict=True)
+        return Prior(torch.cat(means), torch.cat(log_stds), None)
 
     def _coarse(self, x: SynthesisInput) -> Tensor | None:
         """The network is told the pitch that it makes, before resampling shifts pitch and formants together."""

@@ -55,6 +55,7 @@ class VoiceSynthesizer:
     On the CPU in float32 a faster decoder takes the place of the network's own; it works on all `threads`. Of a small
     voice (`is_small`) a live window is too short to be shared out among them.
     `prior_context_frames`: what the prior of a live window hears before what it is wanted for; None: the whole window.
+    Where it is limited, a stream's prior can remember instead (`remembers`).
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class VoiceSynthesizer:
         self.dtype = dtype
         self.halo_frames = model.config.decoder_receptive_frames
         self.prior_context_frames = prior_context_frames
+        self.remembers = prior_context_frames is not None and device.type == "cpu" and dtype == torch.float32
         self.is_small = model.config.decoder_products_per_frame < MAX_SMALL_PRODUCTS
         self._kernels: dict[int, Tensor] = {}
         self._keeping = threading.Lock()
