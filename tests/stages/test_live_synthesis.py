@@ -5,15 +5,17 @@ import torch
 from conformance import OWN_VECTORS
 
 from anivoice.models.checkpoints.voice_file import load_voice_file
+from anivoice.models.prior_memory import PriorMemory
+from anivoice.models.steps import finish
 from anivoice.models.vits import build_synthesizer
-from anivoice.stages.live import LiveSynthesis, SynthesisInput
+from anivoice.stages.live import LiveSynthesis, PriorWindow, SynthesisInput
 from anivoice.stages.live_shape import LiveShape
 from anivoice.stages.synthesizer import VoiceSynthesizer
 
 SHAPE = LiveShape(window_frames=200, first_frame=180, num_frames=16, advance_frames=8, lookahead_frames=4)
 
 
-def made(prior_context_frames: int | None, num_changed: int) -> torch.Tensor:
+def made(prior_context_frames: int | None, num_changed: int, remembers: bool = False) -> torch.Tensor:
     file = load_voice_file(OWN_VECTORS / "synth" / "v2_f0_48k.pth")
     model = build_synthesizer(file.config, file.state)
     context = prior_context_frames
@@ -32,7 +34,7 @@ def made(prior_context_frames: int | None, num_changed: int) -> torch.Tensor:
         torch.zeros(1, dtype=torch.long),
     )
     with torch.inference_mode():
-        return synthesis.at_once(x)
+        return finish(synthesis.steps(x, [PriorWindow(PriorMemory(), first_frame=1000)] if remembers else None))
 
 
 @pytest.mark.parametrize(("prior_context_frames", "num_heard"), [(None, 0), (20, 0), (20, 140)])
@@ -40,3 +42,7 @@ def test_the_prior_hears_its_context_and_nothing_before(prior_context_frames: in
     plain, changed = made(prior_context_frames, 0), made(prior_context_frames, 20 + num_heard)
     assert plain.abs().max() > 0
     assert torch.equal(plain, changed) == (prior_context_frames is not None and num_heard == 0)
+
+
+def test_a_memory_that_knows_nothing_hears_the_same_context() -> None:
+    assert torch.allclose(made(20, 0, remembers=True), made(20, 0), atol=1e-5)
