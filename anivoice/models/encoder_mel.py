@@ -56,11 +56,14 @@ class RunningMean(nn.Module):
         super().__init__()
         self.register_buffer("prior", torch.full((NUM_MELS,), -5.0))
 
-    def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        """`[B, M, 80]` -> the difference from the mean, and the mean relative to `prior`, both `[B, M, 80]`."""
+    def forward(self, mel: Tensor, first_frame: int = 0) -> tuple[Tensor, Tensor]:
+        """`[B, M, 80]` -> the difference from the mean, and the mean relative to `prior`, of the frames from
+        `first_frame` on, both `[B, M - first_frame, 80]`.
+        """
         prior = self.prior.float()
         weight = torch.sigmoid((mel.mean(2, keepdim=True) - SPEECH_LEVEL) / SPEECH_LEVEL_WIDTH)
         weighted = torch.cat([(mel - prior) * weight, weight], dim=2).transpose(1, 2)
-        total = F.avg_pool1d(F.pad(weighted, (MEAN_FRAMES - 1, 0)), MEAN_FRAMES, stride=1).transpose(1, 2) * MEAN_FRAMES
+        padded = F.pad(weighted, (MEAN_FRAMES - 1, 0))[:, :, first_frame:]
+        total = padded.unfold(2, MEAN_FRAMES, 1).sum(3).transpose(1, 2)
         mean = total[:, :, :-1] / (total[:, :, -1:] + PRIOR_FRAMES)
-        return mel - prior - mean, mean
+        return mel[:, first_frame:] - prior - mean, mean

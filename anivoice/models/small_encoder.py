@@ -235,7 +235,7 @@ class SmallEncoder(nn.Module):
         before = memory.mel.shape[1]
         mel = torch.cat([memory.mel, self.front_end(samples[:, 2 * HOP_SAMPLES * num_known :])], dim=1)
         yield
-        difference, mean = (part[:, max(before - STEM_CONTEXT, 0) :] for part in self.running_mean(mel))
+        difference, mean = self.running_mean(mel, max(before - STEM_CONTEXT, 0))
         x = self.stem(difference, mean)[:, min(before, STEM_CONTEXT) // 2 :]
         inputs: list[Tensor] = []
         for layer, earlier in zip(self.layers, memory.inputs, strict=True):
