@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-PROVISIONAL_FRAMES = 6
+PROVISIONAL_FRAMES = 4
 MOMENT_FRAMES = 100
 
 

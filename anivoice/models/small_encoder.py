@@ -11,6 +11,7 @@ Shape letters: B windows, L samples, M mel frames (10 ms), N content frames (20 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 from anivoice.errors import InvalidModelFile
 from anivoice.models.encoder_mel import HOP_SAMPLES, MEAN_FRAMES, NUM_MELS, WINDOW_SAMPLES, MelFrontEnd, RunningMean
 from anivoice.models.layer_memory import LayerMemory, Reach, Widths
+from anivoice.models.short_windows import for_short_windows
 from anivoice.models.steps import Steps, finish
 from anivoice.models.stream_window import StreamWindow
 from anivoice.models.voice_config import Version
@@ -224,6 +226,11 @@ class SmallEncoder(nn.Module):
         reach = Reach(MEAN_FRAMES + STEM_CONTEXT, c.attention_frames + c.conv_kernel - 2)
         return LayerMemory(widths, reach, c.num_layers, assumed_frames)
 
+    @cached_property
+    def stream_layers(self) -> list[nn.Module]:
+        """The layers as live streams on a CPU go through them."""
+        return [for_short_windows(layer) for layer in self.layers]
+
     def _stream_steps(self, samples: Tensor, num_frames: int, window: StreamWindow) -> Steps[Tensor]:
         """What is told of each frame of the window, `[1, N, P]`."""
         memory = window.memory
@@ -238,7 +245,7 @@ class SmallEncoder(nn.Module):
         difference, mean = self.running_mean(mel, max(before - STEM_CONTEXT, 0))
         x = self.stem(difference, mean)[:, min(before, STEM_CONTEXT) // 2 :]
         inputs: list[Tensor] = []
-        for layer, earlier in zip(self.layers, memory.inputs, strict=True):
+        for layer, earlier in zip(self.stream_layers, memory.inputs, strict=True):
             inputs.append(torch.cat([earlier, x], dim=1))
             x = layer(inputs[-1], earlier.shape[1])
             yield

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anivoice.bench.seam_measures import share_within_cents
-from anivoice.models.cpu_dtype import fastest_cpu_dtype
 from anivoice.models.fcpe import Fcpe
 from anivoice.models.fcpe_memory import PROVISIONAL_FRAMES
 from anivoice.stages.live_shape import FCPE_CONTEXT_FRAMES
@@ -32,7 +31,7 @@ def fcpe(tmp_path_factory: pytest.TempPathFactory) -> FcpePitch:
 
 @pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, fcpe: FcpePitch) -> Iterator[None]:
-    monkeypatch.setattr("anivoice.models.fcpe.fastest_cpu_dtype", lambda: request.param)
+    monkeypatch.setattr("anivoice.models.fcpe.fastest_dtype", lambda: request.param)
     fcpe.network.__dict__.pop("stream_layers", None)
     yield
     fcpe.network.__dict__.pop("stream_layers", None)
@@ -134,24 +133,3 @@ def test_a_measured_window_passes_for_one_in_the_middle(
     seen = frames_through_layers(fcpe, monkeypatch)
     fcpe.stream(recording[: WINDOW * 160].unsqueeze(0), StreamMemory(assumed_frames=40), 0, WINDOW - 20, AHEAD)
     assert seen == [20 + PROVISIONAL_FRAMES]
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "expected"),
-    [
-        ({"avx512_bf16": True}, torch.bfloat16),
-        ({"amx_bf16": True, "avx512_bf16": False}, torch.bfloat16),
-        ({"avx2": True, "avx512_f": True}, torch.float32),
-        ({}, torch.float32),
-    ],
-)
-def test_bfloat16_only_where_the_processor_multiplies_it(
-    capabilities: dict[str, bool], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    assert fastest_cpu_dtype.__wrapped__() == expected
-
-
-def test_old_torch_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert fastest_cpu_dtype.__wrapped__() == torch.float32
