@@ -102,6 +102,11 @@ class LiveRequest:
         return LiveShape(window_frames, self.first_frame, self.num_frames, self.advance_frames, self.lookahead_frames)
 
     @property
+    def begins(self) -> bool:
+        """Whether the stream begins with its newest block."""
+        return self.window_frame + self.shape.window_frames <= self.advance_frames
+
+    @property
     def batch_key(self) -> Hashable:
         """Requests with the same key can be computed together."""
         config = self.voice.config

@@ -243,7 +243,9 @@ class Engine:
         request = batch.works[0].request
         if isinstance(request, LiveRequest) and stage == "result":
             self.live_batch_sizes[len(batch.works)] += 1
-            self._observe(batch, request)
+            # A stream's first window costs more than all others: nothing of it is known.
+            if not any(isinstance(work.request, LiveRequest) and work.request.begins for work in batch.works):
+                self._observe(batch, request)
 
     def _observe(self, batch: Batch, request: LiveRequest) -> None:
         elapsed_s, num = batch.compute_s + batch.beside_s, len(batch.works)

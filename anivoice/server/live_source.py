@@ -91,6 +91,7 @@ class Sources:
         first_guess = FIRST_GUESS.get(room.runner.device.type, 0)
         self._choice = WindowChoice(lambda: room.engine.admission, time.monotonic, first_guess)
         self._warm: WeakKeyDictionary[Voice, deque[Hashable]] = WeakKeyDictionary()
+        self._warming: WeakKeyDictionary[Voice, asyncio.Lock] = WeakKeyDictionary()
 
     async def acquire(self, parameters: StreamParameters, chosen: NamedGeometry | None = None) -> Lease:
         """A voice for these parameters, and of the lengths that they allow those that suit this machine, or `chosen`.
@@ -152,12 +153,19 @@ class Sources:
         return library.find(name or library.default_name()).name
 
     async def _make_warm(self, source: Source, window: LiveRequest) -> None:
+        """Streams that come at the same time wait for the first of them: side by side it would cost more than it does
+        later, and be needed but once.
+        """
+        async with self._warming.setdefault(source.voice, asyncio.Lock()):
+            await self._warm_up(source, window)
+
+    async def _warm_up(self, source: Source, window: LiveRequest) -> None:
         warm = self._warm.setdefault(source.voice, deque(maxlen=MAX_WARM_KINDS))
         if self._warm_key(source, window) in warm:
             return
         await self._submit(WarmRequest(source.voice, source.algo if source.voice.config.has_f0 else None))
         await self._submit(WarmLiveRequest(window))
-        await self._compute(window)
+        await self._compute(WarmLiveRequest(window).steady)
         # Only now is it known which pitch network it was.
         warm.append(self._warm_key(source, window))
 
