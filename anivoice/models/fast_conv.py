@@ -200,15 +200,21 @@ class ToomCookConv:
         return self.weights.numel() * self.weights.element_size()
 
     def __call__(self, x: Rows, out: Rows, slope: float, scratch: Scratch, *, add: bool) -> None:
-        """Writes to, or adds to, `out.inner`; rows after it are spoilt up to a whole frame. `x` must be surrounded."""
+        """Writes to, or adds to, `out.inner`; rows after it are spoilt up to a whole frame. `x` must be surrounded, and
+        may be `out`.
+        """
         S, N = self.num_outputs, self.analysis.shape[1]
         layout = x.layout
         width = self.dilation * layout.num_segments * layout.channels
         J = math.ceil(layout.num_rows / self.frame_rows)
-        rows, y = x.data[layout.reach - self.reach :], out.data[layout.reach :]
+        num_chunks = math.ceil(J * S * width / max(MIN_CHUNK_ELEMENTS, MIN_CHUNK_SAMPLES * layout.channels))
+        data = x.data
+        if x is out and num_chunks > 1:
+            # Every chunk looks back at what the one before has changed.
+            data = scratch.take("unchanged", *data.shape).copy_(data)
+        rows, y = data[layout.reach - self.reach :], out.data[layout.reach :]
         frames = rows.as_strided((N, J, width), (width, S * width, 1))
         results = y.as_strided((J, S, width), (S * width, width, 1))
-        num_chunks = math.ceil(J * S * width / max(MIN_CHUNK_ELEMENTS, MIN_CHUNK_SAMPLES * layout.channels))
         step = math.ceil(J / num_chunks)
         for j in range(0, J, step):
             self._filter(frames[:, j : j + step], results[j : j + step], slope, scratch, add)

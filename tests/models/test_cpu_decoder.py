@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from anivoice.models import fast_conv
 from anivoice.models.cpu_decoder import CpuDecoder, Decoder, Tuning, part_bounds
 from anivoice.models.nsf_hifigan import MrfHifiGan, NsfHifiGan
 from anivoice.models.voice_config import VoiceConfig
@@ -128,6 +129,23 @@ def test_tiles_may_be_abandoned_and_interleaved() -> None:
     next(fast.decode_tiles(*others))
     interleaved = [pair[0] for pair in zip(fast.decode_tiles(*inputs), fast.decode_tiles(*others), strict=True)]
     torch.testing.assert_close(torch.cat(interleaved, 1), decoder(*inputs), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("resblock", ["1", "2"])
+@pytest.mark.parametrize("has_small_tiles", [True, False])
+@torch.inference_mode()
+def test_a_signal_is_transformed_piece_by_piece(
+    resblock: str, has_small_tiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long ones are. A block of single convolutions changes the signal that the next piece looks back at."""
+    monkeypatch.setattr(fast_conv, "MIN_CHUNK_ELEMENTS", 500)
+    monkeypatch.setattr(fast_conv, "MIN_CHUNK_SAMPLES", 1)
+    config = config_of((10, 4), (3, 7), has_f0=True, resblock=resblock)
+    decoder = decoder_of(config, 3)
+    tuning = SMALL_TILES if has_small_tiles else Tuning(min_direct_products=40)
+    made = CpuDecoder(decoder, tuning)
+    z, g, source = inputs_of(config, 1, 60)
+    torch.testing.assert_close(made(z, g, source), decoder(z, g, source), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 7, 300])
