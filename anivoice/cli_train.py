@@ -28,6 +28,8 @@ def _add_content(kinds: Commands) -> None:
     parser.add_argument("--steps", type=int, default=8000, help="how long; the learning rate falls with it (8000)")
     parser.add_argument("--base", type=Path, help="an encoder to begin with, of these sizes or smaller")
     parser.add_argument("--batch-clips", type=int, default=8, help="clips in a step, each heard twice (8)")
+    parser.add_argument("--window-frames", type=int, default=250, help="what is heard of a clip, in 10 ms, even (250)")
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="largest learning rate (1.5e-3)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 is faster on CUDA (fp32)")
     parser.add_argument(
@@ -48,6 +50,8 @@ def _content(arguments: argparse.Namespace) -> int:
         arguments.id,
         arguments.steps,
         arguments.batch_clips,
+        arguments.window_frames,
+        arguments.learning_rate,
         base=arguments.base,
         prepares=not arguments.prepared,
         precision=arguments.precision,

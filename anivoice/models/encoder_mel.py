@@ -1,4 +1,4 @@
-"""What the small content encoder hears: log-mel spectra without what stays the same for a second.
+"""What the small content encoder hears: log-mel spectra without what stays the same for three seconds.
 
 Shape letters: B windows, L samples, M mel frames (10 ms).
 """
@@ -18,8 +18,8 @@ POWER_FLOOR = 1e-7
 
 SPEECH_LEVEL, SPEECH_LEVEL_WIDTH = -9.0, 1.0
 """Mean log-mel at which a frame counts half in the running mean, and how sharply: silence leaves the mean as it is."""
-MEAN_FRAMES = 100
-PRIOR_FRAMES = 15.0
+MEAN_FRAMES = 300
+PRIOR_FRAMES = 30.0
 """Weight of the training data's mean in the running mean, in frames of speech."""
 
 
@@ -44,7 +44,7 @@ class MelFrontEnd(nn.Module):
 
 
 class RunningMean(nn.Module):
-    """Takes from log-mel what stays the same for a second: loudness, microphone, room. Silence does not count.
+    """Takes from log-mel what stays the same for three seconds: loudness, microphone, room. Silence does not count.
 
     The mean over the last MEAN_FRAMES frames, weighted by how much they are speech, and by the training data's mean
     where there is little of it. A window of fixed length, so that it does not matter when a stream began.

@@ -1,7 +1,7 @@
 """The small content encoder: ContentVec's interface at a fraction of its cost, trained by `anivoice train content`.
 
 Log-mel at 100 Hz, two convolutions to 50 Hz, layers of convolution, attention and feed-forward. Context is limited by
-construction: frame n depends on samples before 320 n + 1200 (55 ms after its own end) and on about 2.9 s before it, so
+construction: frame n depends on samples before 320 n + 1200 (55 ms after its own end) and on about 4.9 s before it, so
 a stream that looks 60 ms ahead hears what a whole file would give.
 
 Features `[B, N, 768]`, as wide as community voices expect: how probable each phone is, on a scaled logarithm (phonetic
@@ -31,6 +31,7 @@ STEM_CONTEXT = 6
 """Mel frames that the stem looks back at, and one more: an even number."""
 
 MIN_LOG_PROBABILITY = -8.0
+DROPOUT = 0.1
 
 
 @dataclass(frozen=True)
@@ -150,10 +151,13 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, num_known: int = 0) -> Tensor:
         """`[B, N, D]` -> `[B, N - num_known, D]`: what follows `num_known` frames, which are only looked at."""
-        x = x + self.conv(x)
-        x = x[:, num_known:] + self.attention(x, num_known)
-        out: Tensor = x + self.ff_out(F.silu(self.ff_in(self.ff_norm(x))))
-        return out
+        x = x + self._dropped(self.conv(x))
+        x = x[:, num_known:] + self._dropped(self.attention(x, num_known))
+        return x + self._dropped(self.ff_out(F.silu(self.ff_in(self.ff_norm(x)))))
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        """In training a tenth of `x` is left out."""
+        return F.dropout(x, DROPOUT, self.training)
 
 
 class SmallEncoder(nn.Module):
