@@ -234,6 +234,20 @@ def test_the_engine_learns_what_a_block_costs(make_engine: Callable[[LiveRunner]
     assert p99_s == pytest.approx(2 * cost_s)
 
 
+@pytest.mark.parametrize(("window_frame", "counts"), [(-18, False), (-16, True), (0, True)])
+def test_the_window_with_which_a_stream_begins_is_not_counted(
+    make_engine: Callable[[LiveRunner], Engine], window_frame: int, counts: bool
+) -> None:
+    """It costs more than all others: nothing of it is known."""
+    runner = LiveRunner()
+    engine = make_engine(runner)
+    runner.go.set()
+    window = replace(request("a"), window_frame=window_frame)
+    engine.submit(window, Job(), 1.0).result(5)
+    engine.stop()
+    assert (engine.admission.cost_s(window.load_key) is not None) == counts
+
+
 def test_warming_a_live_window_measures_it(make_engine: Callable[[LiveRunner], Engine]) -> None:
     runner = LiveRunner()
     engine = make_engine(runner)

@@ -301,6 +301,17 @@ async def test_pings_of_the_protocol_are_answered(serve_fake, connect):
     assert (message.type, message.data) == (WSMsgType.PONG, b"hello")
 
 
+async def test_streams_that_come_together_are_warmed_once(serve_fake, fake, ready_socket):
+    client = await serve_fake()
+    fake.runner.served.clear()
+    await asyncio.gather(*(ready_socket(client, block_ms=240) for _ in range(4)))
+    windows = [one.window for one in fake.runner.served if isinstance(one, WarmLiveRequest)]
+    assert len([window for window in windows if window.shape.advance_frames == 24]) == 1
+    measured = [one for one in fake.runner.served if isinstance(one, LiveRequest)]
+    assert measured
+    assert not any(window.begins for window in measured)
+
+
 @pytest.mark.parametrize(("records", "num_warmed"), [(True, 1), (False, 0)])
 async def test_a_formant_shift_is_warmed_beside_the_stream_where_it_is_recorded(
     serve_fake, fake, ready_socket, records, num_warmed
