@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from anivoice.audio.history import History
 from anivoice.audio.levels import Gate, Limiter, LiveEnvelope
 from anivoice.audio.live_geometry import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ, LiveGeometry, NamedGeometry
+from anivoice.audio.live_high_pass import LiveHighPass
 from anivoice.audio.overlap_add import OverlapAdd
 from anivoice.audio.resampler import StreamResampler
 from anivoice.engine.batch import LiveRequest, LiveResult
@@ -93,6 +94,7 @@ class LiveStream:
         self._to_16k = StreamResampler(self.input_rate_hz, SAMPLE_RATE_HZ, low_delay=True)
         self._to_inner = StreamResampler(self.input_rate_hz, self.inner_rate_hz, low_delay=True)
         self._to_output = StreamResampler(self.inner_rate_hz, self.output_rate_hz, low_delay=True)
+        self._high_pass = LiveHighPass(SAMPLE_RATE_HZ)
         self._heard, self._dry = History(), History()
         late_ms = max(self._to_16k.delay_ms, self._to_inner.delay_ms)
         self._late_frames = 2 * math.ceil(max(late_ms - MAX_HIDDEN_MS, 0) / (2 * FRAME_MS))
@@ -251,7 +253,7 @@ class LiveStream:
         return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.zeros(0, np.float32)]), self._num_taken
 
     def _take(self, samples: Samples, last: bool = False) -> None:
-        self._heard.append(self._to_16k.feed(samples, last))
+        self._heard.append(self._high_pass.feed(self._to_16k.feed(samples, last)))
         self._dry.append(self._to_inner.feed(samples, last))
         self._listen()
 

@@ -1,5 +1,6 @@
 """A live stream's bookkeeping: nothing lost or added, in time, whatever the splits. The network here is a mirror."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from anivoice.audio.history import History
 from anivoice.audio.live_geometry import PRESET_GEOMETRY, live_geometry
+from anivoice.audio.live_high_pass import LiveHighPass
 from anivoice.engine.batch import LiveRequest, LiveResult
 from anivoice.errors import InvalidParameter
 from anivoice.session import LiveStream, Source, Step
@@ -25,6 +27,14 @@ Samples = NDArray[np.float32]
 @pytest.fixture(scope="module")
 def voice() -> Voice:
     return load_voice(OWN_VECTORS, {"model": "v1_f0_40k.pth", "hubert": "tiny12", "index": ""}, OWN_VECTORS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_pass() -> Iterator[None]:
+    """What the mirror hears is all of the input: its high-pass shifts low tones in time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LiveHighPass, "feed", lambda high_pass, samples: samples)
+        yield
 
 
 def mirror(request: LiveRequest) -> LiveResult:

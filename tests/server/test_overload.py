@@ -32,6 +32,8 @@ COST_S = 0.02
 STEP_S = 0.01
 SLOW_COST_S = 3 * BLOCK_S
 LOUD = 0.25
+TONE_HZ = 400.0
+"""A whole number of periods in a message."""
 
 CONFIG = SimpleNamespace(version="v2", has_f0=True, sample_rate_hz=48000, num_speakers=1)
 
@@ -145,10 +147,11 @@ class Stream:
 
     async def speak(self, seconds: float) -> None:
         """In real time, a message of 20 ms after the other."""
-        silence = pcm(np.full(round(MESSAGE_S * RATE_HZ), LOUD, np.float32))
+        phase = 2 * np.pi * TONE_HZ * np.arange(round(MESSAGE_S * RATE_HZ)) / RATE_HZ
+        message = pcm((LOUD * np.sin(phase)).astype(np.float32))
         for _ in range(round(seconds / MESSAGE_S)):
             await asyncio.sleep(MESSAGE_S)
-            self.socket.put(WSMsgType.BINARY, silence)
+            self.socket.put(WSMsgType.BINARY, message)
 
     def delays_s(self, start_s: float, stop_s: float) -> list[float]:
         """From the moment when a block's last sample was spoken to its leaving, of those that left meanwhile."""
