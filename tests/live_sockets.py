@@ -22,7 +22,7 @@ def pcm(samples: NDArray[Any]) -> bytes:
 
 
 def height(audio: bytes) -> float:
-    """The peak of int16 samples."""
+    """The peak of int16 samples. A tone that sets in suddenly comes out up to 12 % higher: of a high-pass."""
     return float(np.abs(np.frombuffer(audio, "<i2") / 32768).max(initial=0))
 
 

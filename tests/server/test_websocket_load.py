@@ -80,7 +80,7 @@ async def test_three_times_too_slow(serve_fake, fake, connect):
     await socket.send_bytes(pcm(tone(0.3)))
     after = await flush(socket)
     assert len(after) == len(pcm(tone(0.3)))
-    assert height(after) == pytest.approx(0.25, rel=0.1)
+    assert height(after) == pytest.approx(0.25, rel=0.15)
 
 
 async def test_what_lay_unread_is_dropped_and_the_delay_is_as_before(serve_fake, connect):
@@ -123,7 +123,7 @@ async def test_what_is_too_late_is_silence(serve_fake, fake, connect, held, unti
     for _ in range(2):
         await socket.send_bytes(pcm(tone(0.2)))
         audio = await flush(socket)
-    assert height(audio) == pytest.approx(0.25, rel=0.1)
+    assert height(audio) == pytest.approx(0.25, rel=0.15)
 
 
 @pytest.mark.parametrize("error", [Unavailable("no memory left"), ZeroDivisionError("a fault")])
@@ -143,7 +143,7 @@ async def test_what_fails_is_silence_and_told_once(serve_fake, fake, connect, er
     assert len([text for text in texts if "error" in text]) == 1
     fake.runner.error = None
     await socket.send_bytes(sent)
-    assert height(await flush(socket)) == pytest.approx(0.25, rel=0.1)
+    assert height(await flush(socket)) == pytest.approx(0.25, rel=0.15)
     assert blocks_of(client, "failed") >= 4
 
 
