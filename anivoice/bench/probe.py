@@ -63,8 +63,15 @@ class RecordingAdmission(Admission):
         super().__init__(max_load)
         self.batches_s: list[float] = []
 
-    def observe(self, key: object, cost_s: float, elapsed_s: float | None = None, alone_s: float | None = None) -> None:
-        super().observe(key, cost_s, elapsed_s, alone_s)
+    def observe(
+        self,
+        key: object,
+        cost_s: float,
+        elapsed_s: float | None = None,
+        alone_s: float | None = None,
+        begins: bool = False,
+    ) -> None:
+        super().observe(key, cost_s, elapsed_s, alone_s, begins)
         if len(self.batches_s) < MAX_KEPT:
             self.batches_s.append(cost_s if elapsed_s is None else elapsed_s)
 

@@ -50,19 +50,28 @@ class Admission:
         self._lock = threading.Lock()
 
     def observe(
-        self, key: Hashable, cost_s: float, elapsed_s: float | None = None, alone_s: float | None = None
+        self,
+        key: Hashable,
+        cost_s: float,
+        elapsed_s: float | None = None,
+        alone_s: float | None = None,
+        begins: bool = False,
     ) -> None:
         """A block took `cost_s` of the device (its share of a batch), and `elapsed_s` to compute (the whole batch).
 
         `alone_s`: what it would by itself, where that is more than its cost: the device works on several at a time.
+        `begins`: it is a stream's first, which costs more than all others. How long it took is remembered, for what is
+        promised must hold for it, too; the cost is that of the others, once one is known.
         """
         with self._lock:
             cost = self._cost_of(key)
+            cost.recent_s.append(cost_s if elapsed_s is None else elapsed_s)
+            if begins and cost.num_observed > 0:
+                return
             cost.num_observed += 1
             weight = max(SMOOTHING, 1 / cost.num_observed)
             cost.mean_s += weight * (cost_s - cost.mean_s)
             cost.alone_s += weight * ((cost_s if alone_s is None else alone_s) - cost.alone_s)
-            cost.recent_s.append(cost_s if elapsed_s is None else elapsed_s)
 
     def cost_s(self, key: Hashable) -> float | None:
         """Smoothed mean of a block's cost; None if none has been computed yet."""

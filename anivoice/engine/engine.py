@@ -243,13 +243,12 @@ class Engine:
         request = batch.works[0].request
         if isinstance(request, LiveRequest) and stage == "result":
             self.live_batch_sizes[len(batch.works)] += 1
-            # A stream's first window costs more than all others: nothing of it is known.
-            if not any(isinstance(work.request, LiveRequest) and work.request.begins for work in batch.works):
-                self._observe(batch, request)
+            self._observe(batch, request)
 
     def _observe(self, batch: Batch, request: LiveRequest) -> None:
         elapsed_s, num = batch.compute_s + batch.beside_s, len(batch.works)
-        self.admission.observe(request.load_key, batch.compute_s / num, elapsed_s, elapsed_s / num)
+        begins = any(isinstance(work.request, LiveRequest) and work.request.begins for work in batch.works)
+        self.admission.observe(request.load_key, batch.compute_s / num, elapsed_s, elapsed_s / num, begins)
 
     def _failed(self, batch: Batch, error: Exception) -> bool:
         """Whether the batch is over. Out of memory: once more, if something could be freed. Several: one by one."""

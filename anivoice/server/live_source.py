@@ -165,7 +165,7 @@ class Sources:
             return
         await self._submit(WarmRequest(source.voice, source.algo if source.voice.config.has_f0 else None))
         await self._submit(WarmLiveRequest(window))
-        await self._compute(WarmLiveRequest(window).steady)
+        await self._compute(window)
         # Only now is it known which pitch network it was.
         warm.append(self._warm_key(source, window))
 

@@ -116,3 +116,17 @@ def test_kinds_are_bounded_and_those_that_run_stay() -> None:
     assert len(admission._costs) == MAX_KINDS
     assert admission.cost("v2 balanced") is not None
     assert not admission.has_streams(3 * MAX_KINDS - 1)
+
+
+def test_a_streams_first_block_counts_for_what_is_promised_but_not_for_the_cost() -> None:
+    admission = Admission()
+    admission.observe("kind", 0.05, 0.1)
+    admission.observe("kind", 0.2, 0.4, begins=True)
+    assert admission.cost_s("kind") == pytest.approx(0.05)
+    assert admission.p99_s("kind") == pytest.approx(0.4, rel=0.02)
+
+
+def test_where_nothing_else_is_known_a_streams_first_block_is_the_cost() -> None:
+    admission = Admission()
+    admission.observe("kind", 0.2, begins=True)
+    assert admission.cost_s("kind") == pytest.approx(0.2)

@@ -307,9 +307,6 @@ async def test_streams_that_come_together_are_warmed_once(serve_fake, fake, read
     await asyncio.gather(*(ready_socket(client, block_ms=240) for _ in range(4)))
     windows = [one.window for one in fake.runner.served if isinstance(one, WarmLiveRequest)]
     assert len([window for window in windows if window.shape.advance_frames == 24]) == 1
-    measured = [one for one in fake.runner.served if isinstance(one, LiveRequest)]
-    assert measured
-    assert not any(window.begins for window in measured)
 
 
 @pytest.mark.parametrize(("records", "num_warmed"), [(True, 1), (False, 0)])
