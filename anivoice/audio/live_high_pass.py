@@ -1,5 +1,7 @@
 """What live streams are rid of before anything listens to them: rumble, hum and offset below every voice."""
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,13 +15,20 @@ order brings little more. f0 by fcpe's live windows of recordings of five people
 CUTOFF_HZ = 48.0
 
 
+@cache
+def _coefficients(sample_rate_hz: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Once for all streams: designing the filter takes longer than a second of sound does to pass it."""
+    from scipy.signal import butter
+
+    b, a = butter(ORDER, CUTOFF_HZ, btype="high", fs=sample_rate_hz)
+    return b, a
+
+
 class LiveHighPass:
     """Butterworth high-pass of a signal that comes in pieces; what comes out does not depend on how it is split."""
 
     def __init__(self, sample_rate_hz: int) -> None:
-        from scipy.signal import butter
-
-        self._b, self._a = butter(ORDER, CUTOFF_HZ, btype="high", fs=sample_rate_hz)
+        self._b, self._a = _coefficients(sample_rate_hz)
         self._state = np.zeros(ORDER)
 
     def feed(self, samples: Samples) -> Samples:

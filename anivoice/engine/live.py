@@ -264,9 +264,7 @@ class _Part:
 
 
 def _prior_memory(memory: StreamMemory, model: Synthesizer) -> PriorMemory:
-    if memory.prior is None or memory.prior_owner is not model:
-        memory.prior, memory.prior_owner = PriorMemory(memory.assumed_frames > 0), model
-    return memory.prior
+    return memory.of("prior", model, lambda: PriorMemory(memory.assumed_frames > 0))
 
 
 def _noise(request: LiveRequest, stream: int, num_columns: int, first: int, last: int) -> NDArray[np.float32]:

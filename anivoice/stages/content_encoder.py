@@ -53,6 +53,5 @@ class ContentEncoder:
         """
         if not self.remembers:
             return self.steps(samples, version)
-        if memory.content is None or memory.content_owner is not self.model:
-            memory.content, memory.content_owner = self.model.new_memory(memory.assumed_frames), self.model
-        return self.model.steps(samples.to(self.dtype), version, StreamWindow(memory.content, first_frame, num_samples))
+        content = memory.of("content", self.model, lambda: self.model.new_memory(memory.assumed_frames))
+        return self.model.steps(samples.to(self.dtype), version, StreamWindow(content, first_frame, num_samples))

@@ -1,12 +1,10 @@
 """What the stages keep of a live stream from window to window. No torch here."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
-if TYPE_CHECKING:
-    from anivoice.models.fcpe_memory import FcpeMemory
-    from anivoice.models.prior_memory import PriorMemory
-    from anivoice.models.stream_window import ContentMemory
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -19,12 +17,13 @@ class StreamMemory:
     """
 
     assumed_frames: int = 0
-    content: "ContentMemory | None" = None
-    content_owner: object = None
-    """The encoder whose memory `content` is."""
-    pitch: "FcpeMemory | None" = None
-    pitch_owner: object = None
-    """The network whose memory `pitch` is."""
-    prior: "PriorMemory | None" = None
-    prior_owner: object = None
-    """The voice's network whose memory `prior` is."""
+    _parts: dict[str, tuple[object, Any]] = field(default_factory=dict)
+
+    def of(self, stage: Literal["content", "pitch", "prior"], network: object, make: Callable[[], T]) -> T:
+        """What the stage's `network` keeps, made by `make` at first, and anew for another network."""
+        owner, part = self._parts.get(stage, (None, None))
+        if owner is not network:
+            part = make()
+            self._parts[stage] = (network, part)
+        made: T = part
+        return made

@@ -240,16 +240,12 @@ def test_the_window_with_which_a_stream_begins_is_not_counted(make_engine: Calla
     engine = make_engine(runner)
     runner.go.set()
     window = request("a")
-    for frame, num_counted in [(0, 1), (-18, 1), (-16, 2)]:
+    for frame in (0, -18, -18, -16):
         engine.submit(replace(window, window_frame=frame), Job(), 1.0).result(5)
-        engine.submit(WarmLiveRequest(window), Job()).result(5)  # what was begun is finished
-        cost = engine.admission.cost(window.load_key)
-        assert cost is not None
-        assert cost.num_observed >= num_counted
     engine.stop()
     cost = engine.admission.cost(window.load_key)
     assert cost is not None
-    assert cost.num_observed == 2 + 3
+    assert cost.num_observed == 2
 
 
 def test_warming_a_live_window_measures_it(make_engine: Callable[[LiveRunner], Engine]) -> None:

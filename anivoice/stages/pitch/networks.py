@@ -39,7 +39,6 @@ class FcpePitch(SaliencePitch):
         """A window `[1, n]` of a stream that begins at its frame `first_frame` -> f0 `[1, T]` of the frames from
         `first_wanted` to the window's end. The next window will want it from `num_ahead` before that end.
         """
-        if memory.pitch is None or memory.pitch_owner is not self.network:
-            memory.pitch, memory.pitch_owner = FcpeMemory(memory.assumed_frames > 0), self.network
-        window = PitchWindow(memory.pitch, first_frame, first_wanted, num_ahead, FCPE_CONTEXT_FRAMES)
+        pitch = memory.of("pitch", self.network, lambda: FcpeMemory(memory.assumed_frames > 0))
+        window = PitchWindow(pitch, first_frame, first_wanted, num_ahead, FCPE_CONTEXT_FRAMES)
         return self.network.decode(self.network.stream(samples, window))
