@@ -21,19 +21,21 @@ class ResidualRows:
 
     def __init__(self, blocks: list[Block], layout: RowLayout, scratch: Scratch) -> None:
         self.blocks, self.layout, self.scratch = blocks, layout, scratch
-        self.input, self.x, self.hidden, self.total = (Rows(layout) for _ in range(4))
+        self.x, self.total = Rows(layout), Rows(layout)
+        self.hidden = Rows(layout) if any(len(group) > 1 for block in blocks for group in block) else self.x
+        self.input = torch.empty(layout.num_rows, layout.num_segments, layout.channels)
 
     def load(self, x: Tensor) -> None:
         """Takes the blocks' common input `[L, C]`."""
         L, R, C = self.layout[:3]
         x = F.pad(x, (0, 0, 0, self.layout.num_rows * R - L))
-        self.input.inner.copy_(x.view(R, -1, C).transpose(0, 1))
+        self.input.copy_(x.view(R, -1, C).transpose(0, 1))
 
     def steps(self) -> Iterator[None]:
         """Sums up the blocks; a pause before each group of convolutions."""
         for i, block in enumerate(self.blocks):
             out = self.x if i else self.total
-            out.inner.copy_(self.input.inner)
+            out.inner.copy_(self.input)
             for group in block:
                 yield
                 self._add_group(group, out)
