@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from anivoice.engine.batch import NO_PITCH, LiveRequest, LiveResult, Stage
 from anivoice.engine.lanes import CONTENT, PITCH, SYNTHESIZER, Download, Lanes
@@ -181,6 +182,7 @@ class LivePath:
         rates = [request.options.index_rate for request in part.requests]
         if retriever is None or max(rates) == 0:
             return twice(content)
+        content = F.pad(content, (0, retriever.dim - content.shape[2]))
         blended = retrieve(retriever, content, rates, part.synthesis.flow_start // 2)
         return twice(blended) if f0 is None else protected(blended, content, f0, protect)
 

@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from anivoice.models.stream_window import PitchWindow
 
 HOP_SAMPLES = 160
 NUM_MELS = 128
-KERNEL_FRAMES = 31
+MIDDLE_KERNEL_FRAMES, KERNEL_FRAMES = 3, 31
 LEFT_PAD_SAMPLES = (1024 - HOP_SAMPLES) // 2
 DEFAULT_THRESHOLD = 0.006
 POWER_FLOOR = 1e-9
@@ -100,7 +100,7 @@ class Fcpe(nn.Module):
         with torch.device("meta"):
             self.conv_in = nn.Conv1d(NUM_MELS, channels, 3, padding=1)
             self.norm_in = nn.GroupNorm(NUM_NORM_GROUPS, channels)
-            self.conv_mid = nn.Conv1d(channels, channels, 3, padding=1)
+            self.conv_mid = nn.Conv1d(channels, channels, MIDDLE_KERNEL_FRAMES)
             self.layers = nn.ModuleList(ConvModule(channels) for _ in range(num_layers))
             self.norm_out = nn.LayerNorm(channels)
             self.output = nn.Linear(channels, num_bins)
@@ -126,16 +126,12 @@ class Fcpe(nn.Module):
     def _salience_steps(self, log_mel: Tensor) -> Steps[Tensor]:
         x = F.leaky_relu(self.norm_in(self.conv_in(log_mel))).transpose(1, 2)
         yield
-        x = yield from _windowed(self._middle, x, self.conv_mid.kernel_size[0] // 2)
+        x = yield from _windowed(partial(_over_time, self.conv_mid), x, MIDDLE_KERNEL_FRAMES // 2)
         for layer in self.layers:
             assert isinstance(layer, ConvModule)
             x = x + (yield from layer.steps(x))
         logits: Tensor = self.output(self.norm_out(x))
         return logits.sigmoid()
-
-    def _middle(self, padded: Tensor) -> Tensor:
-        """`[B, T + 2, C]` -> `[B, T, C]`."""
-        return F.conv1d(padded.transpose(1, 2), self.conv_mid.weight, self.conv_mid.bias).transpose(1, 2)
 
     def forward(self, samples: Tensor) -> Tensor:
         """`[B, n]` at 16 kHz, n >= 0 -> salience `[B, n//160 + 1, 360]`."""
@@ -148,10 +144,14 @@ class Fcpe(nn.Module):
         return (yield from self._salience_steps(log_mel))
 
     @cached_property
+    def stream_middle(self) -> nn.Module:
+        """`conv_mid` as `stream` uses it."""
+        return for_short_windows(nn.Sequential(self.conv_mid), fastest_dtype())
+
+    @cached_property
     def stream_layers(self) -> list[ConvModule]:
         """The layers as `stream` uses them."""
-        dtype = fastest_dtype()
-        return [for_short_windows(layer, dtype) for layer in self.layers if isinstance(layer, ConvModule)]
+        return [for_short_windows(layer, fastest_dtype()) for layer in self.layers if isinstance(layer, ConvModule)]
 
     def stream(self, samples: Tensor, window: PitchWindow) -> Tensor:
         """Samples `[1, n]` of a window of a stream -> salience `[1, T, 360]` of its frames that are wanted."""
@@ -164,11 +164,11 @@ class Fcpe(nn.Module):
         new = _moments(heard)
         moments = memory.with_earlier_moments(new)
         x = F.leaky_relu(self._normed(heard, moments.mean(0))).transpose(1, 2)
-        reach = self.conv_mid.kernel_size[0] // 2
-        extended = [(memory.extended(0, x, reach), reach)]
-        x = self._middle(extended[0][0])
+        reach, dtype = MIDDLE_KERNEL_FRAMES // 2, fastest_dtype()
+        extended = [(memory.extended(0, x.to(dtype), reach), reach)]
+        x = _over_time(self.stream_middle, extended[0][0]).float()
         for place, layer in enumerate(self.stream_layers, 1):
-            gated = layer.gated(x.to(layer.norm.weight.dtype))
+            gated = layer.gated(x.to(dtype))
             extended.append((memory.extended(place, gated, KERNEL_FRAMES // 2), KERNEL_FRAMES // 2))
             x = x + layer.filtered(extended[-1][0])
         memory.keep(start, num_settled, moments[: len(moments) - len(new) + num_settled], extended)
@@ -192,6 +192,12 @@ class Fcpe(nn.Module):
     def decode(self, salience: Tensor, threshold: float = DEFAULT_THRESHOLD) -> Tensor:
         """`[..., 360]` -> f0 in Hz `[...]`, 0 = unvoiced: "local argmax" (SPEC 6.1)."""
         return cents_to_hz(decode_cents(salience, self.cent_table, threshold, repeat_edges=True))
+
+
+def _over_time(conv: nn.Module, x: Tensor) -> Tensor:
+    """A convolution of `[B, T, C]`."""
+    y: Tensor = conv(x.transpose(1, 2)).transpose(1, 2)
+    return y
 
 
 def _moments(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ a stream that looks 60 ms ahead hears what a whole file would give.
 
 Features `[B, N, 768]`, as wide as community voices expect: how probable each phone is, on a scaled logarithm (phonetic
 posteriorgrams; Sun et al., 2016), then zeros. So features mean the same whichever encoder of this kind makes them.
+Of a stream, whose windows overlap, the zeros are left out: copying them took longer than many a layer.
 Shape letters: B windows, L samples, M mel frames (10 ms), N content frames (20 ms), D width, P phones.
 """
 
@@ -104,8 +105,8 @@ class ConvModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, N, D]` -> `[B, N, D]`."""
-        gated = F.glu(self.gated(self.norm(x)), dim=2).transpose(1, 2)
-        mixed = self.depthwise(F.pad(gated, self.padding)).transpose(1, 2)
+        gated = F.pad(F.glu(self.gated(self.norm(x)), dim=2), (0, 0, *self.padding))
+        mixed = self.depthwise(gated.transpose(1, 2)).transpose(1, 2)
         out: Tensor = self.out(F.silu(mixed))
         return out
 
@@ -210,14 +211,15 @@ class SmallEncoder(nn.Module):
     def steps(self, samples: Tensor, version: Version, window: StreamWindow | None = None) -> Steps[Tensor]:
         """`forward` with pauses, so that a long window holds nobody up.
 
-        `window`: `samples` [1, L] on the CPU are a window of a stream, which has a memory.
+        `window`: `samples` [1, L] on the CPU are a window of a stream, which has a memory. Its features `[1, N, P]` are
+        without the zeros.
         """
         feature_size = self.config.feature_size(version)
         num_frames = self.num_frames(samples.shape[1])
+        if window is not None:
+            return (yield from self._stream_steps(samples, num_frames, window))
         if num_frames == 0:
             return samples.new_zeros(samples.shape[0], 0, feature_size)
-        if window is not None:
-            return self._padded((yield from self._stream_steps(samples, num_frames, window)))
         mel = self.front_end(samples)
         yield
         logits = yield from self._encode_steps(mel)

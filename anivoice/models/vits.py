@@ -69,7 +69,8 @@ class TextEncoder(nn.Module):
         return self._prior((yield from self.encoder.stream(x, memory, start, num_settled)), None)
 
     def _embedded(self, content: Tensor, coarse_pitch: Tensor | None) -> Tensor:
-        x: Tensor = self.emb_phone(content)
+        # Columns that are not there would be zeros (`small_encoder`).
+        x = F.linear(content, self.emb_phone.weight[:, : content.shape[2]], self.emb_phone.bias)
         if coarse_pitch is not None:
             x = x + self.emb_pitch(coarse_pitch)
         return F.leaky_relu(x * self.scale, 0.1).transpose(1, 2)

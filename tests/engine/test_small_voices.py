@@ -53,7 +53,7 @@ def num_threads(voice: Voice) -> Iterator[dict[str, set[int]]]:
     seen: defaultdict[str, set[int]] = defaultdict(set)
     networks: dict[str, nn.Module] = {
         "content": next(module for module in voice.encoder.model.modules() if isinstance(module, nn.Linear)),
-        "prior": voice.model.enc_p.emb_phone,
+        "prior": voice.model.enc_p.proj,
         "decoder": voice.model.dec.conv_pre,
     }
     hooks = [

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anivoice.bench.seam_measures import share_within_cents
-from anivoice.models.fcpe import Fcpe
-from anivoice.models.fcpe_memory import PROVISIONAL_FRAMES
+from anivoice.models.fcpe_memory import PROVISIONAL_FRAMES, FcpeMemory
 from anivoice.stages.live_shape import FCPE_CONTEXT_FRAMES
 from anivoice.stages.pitch.extractor import PitchExtractor
 from anivoice.stages.pitch.networks import FcpePitch
@@ -29,12 +28,17 @@ def fcpe(tmp_path_factory: pytest.TempPathFactory) -> FcpePitch:
     return estimator
 
 
+def forget_stream_networks(fcpe: FcpePitch) -> None:
+    for name in ("stream_middle", "stream_layers"):
+        fcpe.network.__dict__.pop(name, None)
+
+
 @pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, fcpe: FcpePitch) -> Iterator[None]:
     monkeypatch.setattr("anivoice.models.fcpe.fastest_dtype", lambda: request.param)
-    fcpe.network.__dict__.pop("stream_layers", None)
+    forget_stream_networks(fcpe)
     yield
-    fcpe.network.__dict__.pop("stream_layers", None)
+    forget_stream_networks(fcpe)
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +76,14 @@ def streamed(fcpe: FcpePitch, recording: Tensor, left_out: frozenset[int] = froz
 def frames_through_layers(fcpe: FcpePitch, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Filled as windows are computed."""
     seen: list[int] = []
-    middle = Fcpe._middle
+    extended = FcpeMemory.extended
 
-    def watched(network: Fcpe, padded: Tensor) -> Tensor:
-        seen.append(padded.shape[1] - 2)
-        return middle(network, padded)
+    def watched(memory: FcpeMemory, place: int, x: Tensor, reach_frames: int) -> Tensor:
+        if place == 0:
+            seen.append(x.shape[1])
+        return extended(memory, place, x, reach_frames)
 
-    monkeypatch.setattr(Fcpe, "_middle", watched)
+    monkeypatch.setattr(FcpeMemory, "extended", watched)
     return seen
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from anivoice.models import short_windows
-from anivoice.models.short_windows import can_lay_out, fastest_dtype, for_short_windows
+from anivoice.models.short_windows import DepthwiseTaps, LaidOutConv, can_lay_out, fastest_dtype, for_short_windows
 
 
 def small_network() -> nn.Module:
@@ -77,3 +77,33 @@ def test_bfloat16_only_where_the_processor_multiplies_it(
 def test_old_torch_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert fastest_dtype.__wrapped__() == torch.float32
+
+
+def over_time(*convs: nn.Conv1d) -> nn.Sequential:
+    network = nn.Sequential(*convs)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(4))
+    return network
+
+
+@pytest.mark.parametrize("num_frames", [5, 12, 90])
+@pytest.mark.parametrize(
+    ("conv", "faster"),
+    [
+        (nn.Conv1d(24, 24, 5, groups=24), DepthwiseTaps),
+        (nn.Conv1d(24, 24, 3, groups=24, bias=False), DepthwiseTaps),
+        (nn.Conv1d(24, 10, 3), LaidOutConv),
+        (nn.Conv1d(24, 10, 1, bias=False), LaidOutConv),
+        (nn.Conv1d(24, 10, 3, padding=1), nn.Conv1d),
+        (nn.Conv1d(24, 10, 3, stride=2), nn.Conv1d),
+        (nn.Conv1d(24, 24, 3, dilation=2, groups=24), nn.Conv1d),
+        (nn.Conv1d(24, 24, 3, groups=12), nn.Conv1d),
+    ],
+)
+def test_convolutions_have_a_faster_form(conv: nn.Conv1d, faster: type[nn.Module], num_frames: int) -> None:
+    network = over_time(conv)
+    made = for_short_windows(network)
+    if faster is not LaidOutConv or can_lay_out():
+        assert type(made[0]) is faster
+    x = sound(num_frames).transpose(1, 2)
+    torch.testing.assert_close(made(x), network(x), rtol=1e-4, atol=1e-4)
