@@ -85,14 +85,17 @@ class LiveGeometry:
 
 PRESET_GEOMETRY: dict[Preset, LiveGeometry] = {
     "ultra": LiveGeometry(block_frames=4, context_frames=100, crossfade_frames=2, lookahead_frames=2),
-    "low": LiveGeometry(block_frames=8, context_frames=150, crossfade_frames=4, lookahead_frames=2),
-    "balanced": LiveGeometry(block_frames=16, context_frames=250, crossfade_frames=4, lookahead_frames=4),
-    "quality": LiveGeometry(block_frames=32, context_frames=250, crossfade_frames=6, lookahead_frames=8),
+    "low": LiveGeometry(block_frames=8, context_frames=150, crossfade_frames=2, lookahead_frames=4),
+    "balanced": LiveGeometry(block_frames=16, context_frames=250, crossfade_frames=2, lookahead_frames=6),
+    "quality": LiveGeometry(block_frames=32, context_frames=250, crossfade_frames=4, lookahead_frames=10),
 }
+"""Delay is spent on look-ahead rather than on crossfade: windows that know what comes next agree where they meet, and a
+shorter crossfade is less to decode.
+"""
 
 LONGER_GEOMETRY: dict[str, LiveGeometry] = {
-    "long": LiveGeometry(block_frames=64, context_frames=100, crossfade_frames=6, lookahead_frames=8),
-    "longest": LiveGeometry(block_frames=96, context_frames=100, crossfade_frames=6, lookahead_frames=8),
+    "long": LiveGeometry(block_frames=64, context_frames=100, crossfade_frames=4, lookahead_frames=10),
+    "longest": LiveGeometry(block_frames=96, context_frames=100, crossfade_frames=4, lookahead_frames=10),
 }
 """For machines that no preset suits, with as little context as is of use. Only `auto` takes them; their lengths can be
 asked for by number.

@@ -30,7 +30,7 @@ async def test_auto_takes_the_shortest_blocks_that_fit(serve_fake, fake, connect
     ready = await ready_of(socket)
     assert ready["preset"] == "low"
     lengths = ("block_ms", "context_ms", "crossfade_ms", "lookahead_ms")
-    assert [ready[name] for name in lengths] == [80, 1500, 40, 20]
+    assert [ready[name] for name in lengths] == [80, 1500, 20, 40]
     assert ready["latency_ms"]["block"] == 80
     assert ready["latency_ms"]["computing"] == pytest.approx(3500, abs=500)
     assert fake.engine.admission.load == pytest.approx(3 / 0.08, rel=0.1)
