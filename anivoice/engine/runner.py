@@ -146,9 +146,10 @@ class TorchRunner:
         return None
 
     def placed(self, voice: Voice) -> Converter:
-        """The voice's stages on the device; made at the first call, kept with the voice."""
-        if voice.placed is not None and voice.encoder.placed is not None:
-            return voice.placed
+        """The voice's stages on the device; made at the first call, kept with the voice. Its index may come later."""
+        placed = voice.placed
+        if placed is not None and voice.encoder.placed is not None and (voice.index is None or placed.retriever):
+            return placed
         converter = self._place(voice)
         self.lanes.settle()
         return converter

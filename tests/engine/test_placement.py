@@ -90,3 +90,15 @@ def test_the_memory_of_a_search_index_is_counted() -> None:
     runner.placed(asked.voice)
     weights = sum(p.numel() * p.element_size() for p in asked.voice.model.parameters())
     assert asked.voice.num_bytes == weights + 2 * asked.voice.index.vectors.nbytes
+
+
+def test_an_index_that_comes_later_is_used() -> None:
+    asked = request("v1_f0_40k.pth", 0.0)
+    runner = TorchRunner(torch.device("cpu"), torch.float32, OWN_VECTORS)
+    voice, index = asked.voice, asked.voice.index
+    voice.index = None
+    before = runner.placed(voice)
+    assert before.retriever is None
+    voice.index = index
+    assert runner.placed(voice) is before
+    assert before.retriever is not None

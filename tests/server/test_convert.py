@@ -130,6 +130,15 @@ async def test_defaults_of_the_environment_yield_to_the_request(serve_real, form
     assert (headers["X-Anivoice-Pitch-Method"], headers["X-Anivoice-Index"]) == ("pm", "off")
 
 
+async def test_the_index_is_used_whenever_it_is_asked_for(serve_real, form, speech):
+    client, fresh = await serve_real(), await serve_real()
+    _, without = await convert(client, form(speech, model_name="alice", seed=1))
+    headers, blended = await convert(client, form(speech, model_name="alice", seed=1, index_rate=0.7))
+    assert headers["X-Anivoice-Index"] == "used"
+    assert blended != without
+    assert blended == (await convert(fresh, form(speech, model_name="alice", seed=1, index_rate=0.7)))[1]
+
+
 async def test_method_that_nobody_chose_is_told(serve_real, form, make_audio, caplog):
     caplog.set_level("INFO")
     client = await serve_real(defaults={"model_name": "alice", "seed": 1})

@@ -101,6 +101,20 @@ async def test_a_recording_needs_no_parameters(
     check(encoder, soxr.resample(made, rate_hz, CONTENT_RATE_HZ)[: len(source)], source)
 
 
+async def streamed(
+    connect: Callable[..., Awaitable[ClientWebSocketResponse]], client: Client, source: Samples, **parameters: float
+) -> Samples:
+    values = {"sample_rate": CONTENT_RATE_HZ, "preset": "balanced", "format": "pcm_f32le", "events": True}
+    socket = await connect(client, **values)
+    await socket.send_json(parameters)
+    _, texts = await receive_until(socket, "ready")
+    assert (texts[-1]["voice"], texts[-1]["pitch_method"]) == (EMBEDDED_VOICE, "fcpe")
+    await socket.send_bytes(source.tobytes())
+    made = np.frombuffer(bytearray(await flush(socket)), np.float32)
+    await socket.close()
+    return made
+
+
 async def test_a_stream_needs_no_parameters_but_its_rate(
     serve_real: Callable[..., Awaitable[Client]],
     connect: Callable[..., Awaitable[ClientWebSocketResponse]],
@@ -109,13 +123,23 @@ async def test_a_stream_needs_no_parameters_but_its_rate(
     source: Samples,
 ) -> None:
     client = await serve_real({"seed": 1}, weights_dir=box)
-    values = {"sample_rate": CONTENT_RATE_HZ, "preset": "balanced", "format": "pcm_f32le", "events": True}
-    socket = await connect(client, **values)
-    await socket.send_json({})
-    _, texts = await receive_until(socket, "ready")
-    assert (texts[-1]["voice"], texts[-1]["pitch_method"]) == (EMBEDDED_VOICE, "fcpe")
-    await socket.send_bytes(source.tobytes())
-    check(encoder, np.frombuffer(bytearray(await flush(socket)), np.float32), source)
+    check(encoder, await streamed(connect, client, source), source)
+
+
+async def test_its_index_can_be_asked_for_at_any_time(
+    serve_real: Callable[..., Awaitable[Client]],
+    connect: Callable[..., Awaitable[ClientWebSocketResponse]],
+    box: Path,
+    encoder: SmallEncoder,
+    source: Samples,
+) -> None:
+    client = await serve_real({"seed": 1}, weights_dir=box)
+    without, again, blended = [
+        await streamed(connect, client, source, index_rate=index_rate) for index_rate in (0, 0, 0.5)
+    ]
+    check(encoder, blended, source)
+    np.testing.assert_array_equal(again, without)
+    assert np.std(blended - without) > 0.05 * np.std(without)
 
 
 def test_it_is_small_has_a_card_and_is_in_the_community_format(box: Path) -> None:
