@@ -13,8 +13,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from anivoice.models.fast_conv import bias_of
-
 NATIVE_BF16 = ("avx512_bf16", "amx_bf16")
 """Instructions that multiply bfloat16 without converting it first."""
 
@@ -50,7 +48,7 @@ class DepthwiseTaps(nn.Module):
     def __init__(self, conv: nn.Conv1d) -> None:
         super().__init__()
         self._taps = conv.weight.detach()[:, 0].t().contiguous()
-        self._bias = bias_of(conv)
+        self._bias = torch.zeros_like(self._taps[0]) if conv.bias is None else conv.bias.detach()
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, T]` -> `[B, C, T - kernel + 1]`."""

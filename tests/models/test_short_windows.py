@@ -107,3 +107,6 @@ def test_convolutions_have_a_faster_form(conv: nn.Conv1d, faster: type[nn.Module
         assert type(made[0]) is faster
     x = sound(num_frames).transpose(1, 2)
     torch.testing.assert_close(made(x), network(x), rtol=1e-4, atol=1e-4)
+    halved = for_short_windows(network, torch.bfloat16)(x.bfloat16())
+    assert halved.dtype == torch.bfloat16
+    torch.testing.assert_close(halved.float(), network(x), rtol=0.05, atol=0.1)
