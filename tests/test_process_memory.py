@@ -7,10 +7,11 @@ import pytest
 
 from anivoice.config import keep_freed_memory
 
-PAGE_FAULTS = """
+COUNT_PAGE_FAULTS = """
 import resource
 import numpy as np
-{setup}
+from anivoice.config import configure_process
+configure_process()
 def use():
     return np.concatenate([np.ones(2**18, np.float32) for _ in range(12)])
 use()
@@ -19,19 +20,13 @@ for _ in range(20):
     use()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-SETUP = "from anivoice.config import configure_process; configure_process()"
-
-
-def page_faults(setup: str) -> int:
-    done = subprocess.run(
-        [sys.executable, "-c", PAGE_FAULTS.format(setup=setup)], capture_output=True, text=True, check=True
-    )
-    return int(done.stdout)
+"""60,000 where freed memory goes back to the system."""
 
 
 @pytest.mark.skipif(not keep_freed_memory(), reason="needs glibc")
 def test_memory_that_was_freed_is_used_again() -> None:
-    assert page_faults(SETUP) < page_faults("") / 20
+    done = subprocess.run([sys.executable, "-c", COUNT_PAGE_FAULTS], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1000
 
 
 @pytest.mark.parametrize("platform", ["win32", "darwin"])

@@ -6,7 +6,7 @@ a stream that looks 60 ms ahead hears what a whole file would give.
 
 Features `[B, N, 768]`, as wide as community voices expect: how probable each phone is, on a scaled logarithm (phonetic
 posteriorgrams; Sun et al., 2016), then zeros. So features mean the same whichever encoder of this kind makes them.
-Of a stream, whose windows overlap, the zeros are left out: copying them took longer than many a layer.
+Of a stream, whose windows overlap, the zeros are left out: every window would copy them several times.
 Shape letters: B windows, L samples, M mel frames (10 ms), N content frames (20 ms), D width, P phones.
 """
 

@@ -115,7 +115,7 @@ async def streamed(
     return made
 
 
-async def test_a_stream_needs_no_parameters_but_its_rate(
+async def test_a_stream_needs_no_parameters_but_its_rate_and_may_ask_for_the_index(
     serve_real: Callable[..., Awaitable[Client]],
     connect: Callable[..., Awaitable[ClientWebSocketResponse]],
     box: Path,
@@ -123,23 +123,12 @@ async def test_a_stream_needs_no_parameters_but_its_rate(
     source: Samples,
 ) -> None:
     client = await serve_real({"seed": 1}, weights_dir=box)
-    check(encoder, await streamed(connect, client, source), source)
-
-
-async def test_its_index_can_be_asked_for_at_any_time(
-    serve_real: Callable[..., Awaitable[Client]],
-    connect: Callable[..., Awaitable[ClientWebSocketResponse]],
-    box: Path,
-    encoder: SmallEncoder,
-    source: Samples,
-) -> None:
-    client = await serve_real({"seed": 1}, weights_dir=box)
-    without, again, blended = [
-        await streamed(connect, client, source, index_rate=index_rate) for index_rate in (0, 0, 0.5)
-    ]
+    plain = await streamed(connect, client, source)
+    check(encoder, plain, source)
+    np.testing.assert_array_equal(await streamed(connect, client, source), plain)
+    blended = await streamed(connect, client, source, index_rate=0.5)
     check(encoder, blended, source)
-    np.testing.assert_array_equal(again, without)
-    assert np.std(blended - without) > 0.05 * np.std(without)
+    assert np.std(blended - plain) > 0.05 * np.std(plain)
 
 
 def test_it_is_small_has_a_card_and_is_in_the_community_format(box: Path) -> None:
