@@ -2,7 +2,7 @@
 
 import sys
 
-from anivoice.cli import main
+from anivoice.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -38,10 +38,10 @@ from anivoice.engine.engine import Engine
 from anivoice.errors import Cancelled, InvalidModelFile, InvalidParameter
 from anivoice.models.voice_config import UnvoicedF0
 from anivoice.parameters import ConversionParameters
-from anivoice.pitch_methods import format_pitch_algo, parse_pitch_algo
 from anivoice.stages.options import ConversionOptions
 from anivoice.stages.pitch.contour import interpolate_unvoiced, shift_semitones
 from anivoice.stages.pitch.extractor import PitchExtractor
+from anivoice.stages.pitch.methods import format_pitch_algo, parse_pitch_algo
 from anivoice.voices.voice import Voice
 
 MAX_INPUT_PEAK = 0.95

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from anivoice.errors import InvalidParameter
 from anivoice.models.voice_config import UnvoicedF0
-from anivoice.pitch_methods import PITCH_METHODS, parse_pitch_algo
+from anivoice.stages.pitch.methods import PITCH_METHODS, parse_pitch_algo
 
 MAX_SPEAKER_ID = 65535
 MAX_SEED = 2**63 - 1

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anivoice.models.checkpoints.content_file import load_content_encoder_state
-from anivoice.models.checkpoints.index_file import read_index_file
-from anivoice.models.checkpoints.voice_file import load_voice_file
+from anivoice.checkpoints.content_file import load_content_encoder_state
+from anivoice.checkpoints.index_file import read_index_file
+from anivoice.checkpoints.voice_file import load_voice_file
 from anivoice.models.hubert import build_hubert
 from anivoice.models.vits import build_synthesizer
 from anivoice.stages.retrieval import Retriever

@@ -22,10 +22,10 @@ from anivoice.bench.seam_measures import run_stream, share_within_cents
 from anivoice.engine.batch import Job
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
+from anivoice.live.parameters import StreamParameters
+from anivoice.live.stream import Source
 from anivoice.offline import ConversionTask, convert_file, convert_recording, settle
 from anivoice.parameters import ConversionParameters
-from anivoice.session import Source
-from anivoice.stream_settings import StreamParameters
 from anivoice.voices.voice import Voice
 
 RATE_HZ = 16000

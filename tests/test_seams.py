@@ -14,8 +14,8 @@ from anivoice.bench.seam_measures import forget_position, run_stream, seam_ratio
 from anivoice.bench.seams import RATE_HZ, sound
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
-from anivoice.session import LiveStream, Source
-from anivoice.stream_settings import StreamParameters
+from anivoice.live.parameters import StreamParameters
+from anivoice.live.stream import LiveStream, Source
 from anivoice.voices.voice import Voice
 
 SECONDS = 2.5

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from conformance import OWN_VECTORS as VECTORS
 
-from anivoice.assets import EMBEDDED_VOICE
 from anivoice.errors import InvalidModelFile, InvalidParameter, MissingAsset, NotFound
+from anivoice.voices.assets import EMBEDDED_VOICE
 from anivoice.voices.cache import VoiceCache
 from anivoice.voices.library import VoiceLibrary
 

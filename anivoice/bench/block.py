@@ -21,11 +21,11 @@ from anivoice.bench.synthetic import synthetic_rmvpe_state, synthetic_speech
 from anivoice.bench.synthetic_room import synthetic_room
 from anivoice.config import Settings
 from anivoice.engine.batch import LiveRequest, LiveResult, Stage
-from anivoice.engine.room import EngineRoom
+from anivoice.engine.runtime import EngineRoom
 from anivoice.errors import InvalidParameter
+from anivoice.live.parameters import StreamParameters
+from anivoice.live.stream import LiveStream, Source, Step
 from anivoice.models.rmvpe import Rmvpe, load_rmvpe
-from anivoice.session import LiveStream, Source, Step
-from anivoice.stream_settings import StreamParameters
 
 RATE_HZ = 16000
 SEED = 1

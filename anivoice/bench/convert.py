@@ -21,7 +21,7 @@ from anivoice.bench.straightforward import convert_straightforwardly
 from anivoice.bench.synthetic import synthetic_rmvpe_state, synthetic_speech, synthetic_voice
 from anivoice.config import Settings
 from anivoice.engine.batch import Job
-from anivoice.engine.room import EngineRoom, build_engine_room
+from anivoice.engine.runtime import EngineRoom, build_engine_room
 from anivoice.errors import InvalidParameter
 from anivoice.models.rmvpe import Rmvpe, build_rmvpe, load_rmvpe
 from anivoice.offline import ConversionTask, convert_file

@@ -15,7 +15,7 @@ from anivoice.bench.load_report import show
 from anivoice.bench.synthetic import synthetic_speech
 from anivoice.bench.synthetic_room import synthetic_room
 from anivoice.config import Settings
-from anivoice.engine.room import build_engine_room
+from anivoice.engine.runtime import build_engine_room
 from anivoice.errors import AnivoiceError
 from anivoice.parameters import ConversionParameters
 

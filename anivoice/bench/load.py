@@ -21,11 +21,11 @@ from anivoice.bench.clients import ENDED, SETTLED, LoadPlan
 from anivoice.bench.probe import Probe
 from anivoice.bench.synthetic import synthetic_speech
 from anivoice.config import Settings
-from anivoice.engine.room import EngineRoom
+from anivoice.engine.runtime import EngineRoom
 from anivoice.errors import AnivoiceError, InvalidParameter
+from anivoice.live.parameters import StreamParameters
 from anivoice.parameters import ConversionParameters
 from anivoice.server.background import BackgroundServer
-from anivoice.stream_settings import StreamParameters
 
 RATE_HZ = 48000
 SPEECH_SECONDS = 20.0

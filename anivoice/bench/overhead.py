@@ -15,8 +15,8 @@ from anivoice.bench.synthetic_room import MadeLibrary, MadeVoices
 from anivoice.config import Settings
 from anivoice.engine.batch import LiveRequest, LiveResult, Request, Stage
 from anivoice.engine.engine import Engine
-from anivoice.engine.room import EngineRoom
 from anivoice.engine.runner import TorchRunner
+from anivoice.engine.runtime import EngineRoom
 from anivoice.errors import AnivoiceError
 from anivoice.models.hubert import HubertModel
 from anivoice.models.vits import Synthesizer

@@ -12,7 +12,7 @@ from anivoice.client.pacing import percentiles
 from anivoice.engine.admission import Admission
 from anivoice.engine.engine import Engine
 from anivoice.metrics import LiveTimes, Metrics
-from anivoice.server.services import Services
+from anivoice.server.state import Services
 
 LAG_SECONDS = 0.01
 MEMORY_TICKS = 50

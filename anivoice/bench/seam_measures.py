@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from anivoice.engine.batch import Job, LiveRequest, LiveResult
 from anivoice.engine.engine import Engine
+from anivoice.live.stream import LiveStream, Source, Step
 from anivoice.models.mel import SAMPLE_RATE_HZ, LogMel
-from anivoice.session import LiveStream, Source, Step
 
 Samples = NDArray[np.float32]
 Spoil = Callable[[LiveRequest], LiveRequest]

@@ -29,11 +29,11 @@ from anivoice.bench.synthetic_room import synthetic_room
 from anivoice.config import Settings
 from anivoice.engine.batch import Job
 from anivoice.engine.engine import Engine
-from anivoice.engine.room import build_engine_room
+from anivoice.engine.runtime import build_engine_room
 from anivoice.errors import InvalidParameter
+from anivoice.live.parameters import StreamParameters
+from anivoice.live.stream import LiveStream, Source
 from anivoice.offline import ConversionTask, convert_file, estimate_pitch
-from anivoice.session import LiveStream, Source
-from anivoice.stream_settings import StreamParameters
 from anivoice.voices.voice import Voice
 
 RATE_HZ = 16000

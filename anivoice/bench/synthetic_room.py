@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anivoice.bench.synthetic import synthetic_rmvpe_state, synthetic_voice
+from anivoice.checkpoints.file_stamp import Stamp
 from anivoice.config import Settings
-from anivoice.engine.room import EngineRoom, build_engine_room
+from anivoice.engine.runtime import EngineRoom, build_engine_room
 from anivoice.errors import NotFound
-from anivoice.models.checkpoints.file_stamp import Stamp
 from anivoice.models.rmvpe import build_rmvpe
 from anivoice.stages.pitch.extractor import PitchExtractor
 from anivoice.stages.pitch.networks import SaliencePitch

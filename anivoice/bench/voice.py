@@ -26,7 +26,7 @@ from anivoice.bench.voice_report import show_judgement
 from anivoice.bench.voice_sets import JudgedSet, Utterance, read_set
 from anivoice.config import Settings
 from anivoice.engine.batch import Job
-from anivoice.engine.room import build_engine_room
+from anivoice.engine.runtime import build_engine_room
 from anivoice.offline import convert_file, settle
 from anivoice.parameters import ConversionParameters
 from anivoice.stages.pitch.extractor import PitchExtractor

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anivoice.checkpoints.safe_pickle import float_state, load_torch_file
 from anivoice.errors import MissingAsset
-from anivoice.models.checkpoints.safe_pickle import float_state, load_torch_file
 from anivoice.models.mel import mel_filterbank
 
 RATE_HZ = 16000

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from anivoice.engine.lanes import Compute
+from anivoice.engine.streams import Compute
 
 logger = logging.getLogger(__name__)
 

@@ -14,15 +14,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anivoice.engine.batch import NO_PITCH, LiveRequest, LiveResult, Stage
-from anivoice.engine.lanes import CONTENT, PITCH, SYNTHESIZER, Download, Lanes
 from anivoice.engine.live_inputs import check, known_hz, num_known_frames, pitch_groups, whole_windows
+from anivoice.engine.streams import CONTENT, PITCH, SYNTHESIZER, Download, Lanes
 from anivoice.engine.window_threads import WindowThreads
 from anivoice.errors import AnivoiceError, InvalidModelFile
+from anivoice.models.cpu.threads import on_one_thread, one_thread
 from anivoice.models.prior_memory import PriorMemory
 from anivoice.models.steps import Steps as ModelSteps
 from anivoice.models.steps import finish, named
 from anivoice.models.vits import Synthesizer
-from anivoice.models.work_threads import on_one_thread, one_thread
 from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.converter import Converter
 from anivoice.stages.live import (

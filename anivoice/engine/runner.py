@@ -17,12 +17,12 @@ from anivoice.engine.batch import (
     WarmRequest,
 )
 from anivoice.engine.devices import num_usable_cores
-from anivoice.engine.lanes import FILES, Array, InlineLanes, Lanes
 from anivoice.engine.live import LivePath, Outcome
+from anivoice.engine.streams import FILES, Array, InlineLanes, Lanes
 from anivoice.engine.window_threads import WindowThreads
 from anivoice.errors import AnivoiceError
+from anivoice.models.cpu.threads import WorkThreads
 from anivoice.models.steps import each_inside
-from anivoice.models.work_threads import WorkThreads
 from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.converter import Converter, Window
 from anivoice.stages.pitch.extractor import PitchExtractor

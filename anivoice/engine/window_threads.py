@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 
 from anivoice.engine.batch import HostWork, Stage
-from anivoice.models.work_threads import WorkThreads
+from anivoice.models.cpu.threads import WorkThreads
 
 T = TypeVar("T")
 

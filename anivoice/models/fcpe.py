@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anivoice.errors import InvalidModelFile
-from anivoice.models.checkpoints.weight_norm import fold_weight_norm
+from anivoice.models.cpu.packed_layers import fastest_dtype, for_short_windows
 from anivoice.models.fcpe_memory import PROVISIONAL_FRAMES
 from anivoice.models.mel import LogMel
 from anivoice.models.salience import cents_to_hz, decode_cents
-from anivoice.models.short_windows import fastest_dtype, for_short_windows
 from anivoice.models.state_dict import load_exact
 from anivoice.models.steps import Steps, chunks, finish, in_chunks
 from anivoice.models.stream_window import PitchWindow
+from anivoice.models.weight_norm import fold_weight_norm
 
 HOP_SAMPLES = 160
 NUM_MELS = 128

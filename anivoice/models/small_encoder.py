@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anivoice.errors import InvalidModelFile
+from anivoice.models.cpu.packed_layers import for_short_windows
 from anivoice.models.encoder_mel import HOP_SAMPLES, MEAN_FRAMES, NUM_MELS, WINDOW_SAMPLES, MelFrontEnd, RunningMean
 from anivoice.models.layer_memory import LayerMemory, Reach, Widths
-from anivoice.models.short_windows import for_short_windows
 from anivoice.models.steps import Steps, finish
 from anivoice.models.stream_window import StreamWindow
 from anivoice.models.voice_config import Version

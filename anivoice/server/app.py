@@ -12,22 +12,22 @@ from aiohttp import web
 
 from anivoice import __version__
 from anivoice.config import Settings, configure_process
-from anivoice.engine.room import EngineRoom, build_engine_room
+from anivoice.engine.runtime import EngineRoom, build_engine_room
 from anivoice.metrics import Metrics
 from anivoice.parameters import ConversionParameters
 from anivoice.server import middleware
 from anivoice.server.auth import warn_if_open
 from anivoice.server.conversions import Conversions
+from anivoice.server.engine_client import Handover
 from anivoice.server.event_loop import keep_turns_short, loop_factory
-from anivoice.server.handover import Handover
-from anivoice.server.live_source import Sources
+from anivoice.server.live.sessions import Sessions
+from anivoice.server.live.voices import Sources
+from anivoice.server.live.websocket import CONNECTIONS, Connections, close_connections
 from anivoice.server.openapi import openapi_document
 from anivoice.server.origins import origin_policy
 from anivoice.server.readiness import WarmUp
 from anivoice.server.rest import add_routes
-from anivoice.server.services import SERVICES, Services
-from anivoice.server.sessions import Sessions
-from anivoice.server.websocket import CONNECTIONS, Connections, close_connections
+from anivoice.server.state import SERVICES, Services
 from anivoice.server.workers import Workers
 
 logger = logging.getLogger(__name__)

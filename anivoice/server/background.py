@@ -9,12 +9,12 @@ from typing import TypeVar
 from aiohttp import web
 
 from anivoice.config import Settings
-from anivoice.engine.room import EngineRoom
+from anivoice.engine.runtime import EngineRoom
 from anivoice.errors import AnivoiceError
 from anivoice.parameters import ConversionParameters
 from anivoice.server.app import build_app
 from anivoice.server.event_loop import keep_turns_short, loop_factory
-from anivoice.server.services import SERVICES, Services
+from anivoice.server.state import SERVICES, Services
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 
 from anivoice.errors import AnivoiceError, Unauthorized, Unavailable
 from anivoice.server.auth import check_api_key
-from anivoice.server.services import SERVICES
+from anivoice.server.state import SERVICES
 
 logger = logging.getLogger(__name__)
 

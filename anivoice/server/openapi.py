@@ -10,10 +10,10 @@ from pydantic import BaseModel
 from anivoice import __version__
 from anivoice.audio.files import CONTENT_TYPES
 from anivoice.config import Settings
+from anivoice.live.parameters import StreamParameters
 from anivoice.parameters import ConversionParameters
 from anivoice.server.auth import OPEN_PATHS
 from anivoice.server.uploads import AUDIO_FIELD, FileParameters
-from anivoice.stream_settings import StreamParameters
 
 Json: TypeAlias = "Mapping[str, Json] | Sequence[Json] | str | float | bool | None"
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Literal
 
 from anivoice.engine.batch import Job, WarmRequest
-from anivoice.engine.room import EngineRoom
+from anivoice.engine.runtime import EngineRoom
 from anivoice.errors import AnivoiceError, InvalidModelFile, NotFound
 from anivoice.offline import preload
 from anivoice.parameters import ConversionParameters

@@ -6,11 +6,11 @@ from aiohttp import web
 
 from anivoice.errors import InvalidRequest
 from anivoice.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
-from anivoice.server.convert_route import convert, expect_later
+from anivoice.server.convert import convert, expect_later
 from anivoice.server.json_text import parse_object
-from anivoice.server.live_source import parse_stream_parameters
-from anivoice.server.services import SERVICES, Services
-from anivoice.server.websocket import open_websocket
+from anivoice.server.live.voices import parse_stream_parameters
+from anivoice.server.live.websocket import open_websocket
+from anivoice.server.state import SERVICES, Services
 
 GREETING = "AniVoiceChanger API is running"
 PAGE_POLICY = (

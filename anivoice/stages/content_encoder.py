@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anivoice.models.checkpoints.content_file import load_content_model
+from anivoice.checkpoints.content_file import load_content_model
 from anivoice.models.content_model import ContentModel
 from anivoice.models.steps import Steps, finish
 from anivoice.models.stream_window import StreamWindow

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anivoice.models.checkpoints.index_file import IvfIndex
+from anivoice.checkpoints.index_file import IvfIndex
 
 NUM_NEIGHBOURS = 8
 MISSING_DISTANCE = float(np.finfo(np.float32).max)

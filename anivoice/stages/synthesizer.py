@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from anivoice.errors import InvalidParameter
-from anivoice.models.cpu_decoder import CpuDecoder
+from anivoice.models.cpu.decoder import CpuDecoder
+from anivoice.models.cpu.threads import WorkThreads
 from anivoice.models.sine_source import phase_after
 from anivoice.models.steps import named
 from anivoice.models.vits import Synthesizer, flow_first_frame
-from anivoice.models.work_threads import WorkThreads
 from anivoice.stages.noise import PositionalNoise
 from anivoice.stages.pitch.contour import coarse_pitch
 from anivoice.stages.sinc_resampler import kernel_on, resample

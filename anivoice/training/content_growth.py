@@ -6,8 +6,8 @@ Chen et al., 2015 (Net2Net) call such a change function-preserving.
 from dataclasses import replace
 from pathlib import Path
 
+from anivoice.checkpoints.content_file import load_content_model
 from anivoice.errors import InvalidParameter
-from anivoice.models.checkpoints.content_file import load_content_model
 from anivoice.models.small_encoder import SmallEncoder, SmallEncoderConfig
 
 FAR_BIAS = -4.0

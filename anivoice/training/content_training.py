@@ -18,9 +18,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from anivoice.assets import EMBEDDED_ENCODER_PREFIX
+from anivoice.checkpoints.small_encoder_file import save_small_encoder
 from anivoice.errors import InvalidParameter
-from anivoice.models.checkpoints.small_encoder_file import save_small_encoder
 from anivoice.models.small_encoder import SmallEncoder, SmallEncoderConfig
 from anivoice.training.content_batches import Batch, Clips
 from anivoice.training.content_cache import load_shard, make_cache
@@ -28,6 +27,7 @@ from anivoice.training.content_growth import load_base
 from anivoice.training.content_losses import LossWeights, TrainingHeads, content_losses
 from anivoice.training.content_report import report
 from anivoice.training.manifest import Clip, read_manifest
+from anivoice.voices.assets import EMBEDDED_ENCODER_PREFIX
 from anivoice.voices.encoder_pairing import is_embedded_id
 
 TRAINED_SPLITS = ("train", "target_train")

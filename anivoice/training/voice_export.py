@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anivoice.models.checkpoints.voice_config_values import values_from_config
-from anivoice.models.checkpoints.voice_layout import expected_shapes
+from anivoice.checkpoints.voice_config_values import values_from_config
+from anivoice.checkpoints.voice_layout import expected_shapes
 from anivoice.models.voice_config import VoiceConfig
 from anivoice.training.run_files import save_atomically
 from anivoice.training.voice_network import Recipe

@@ -11,13 +11,13 @@ import soundfile
 import torch
 from torch import Tensor
 
+from anivoice.checkpoints.safe_pickle import float_state, load_torch_file
+from anivoice.checkpoints.voice_config_values import values_from_config
+from anivoice.checkpoints.voice_file import load_voice_file
 from anivoice.errors import InvalidModelFile, InvalidParameter
-from anivoice.models.checkpoints.safe_pickle import float_state, load_torch_file
-from anivoice.models.checkpoints.voice_config_values import values_from_config
-from anivoice.models.checkpoints.voice_file import load_voice_file
-from anivoice.models.checkpoints.weight_norm import fold_weight_norm
 from anivoice.models.vits import Synthesizer
 from anivoice.models.voice_config import VoiceConfig
+from anivoice.models.weight_norm import fold_weight_norm
 from anivoice.training.run_files import append_line, load_training_file, save_atomically
 from anivoice.training.voice_data import SliceSet
 from anivoice.training.voice_export import LATENT_KEY, chosen_vectors, export_voice, write_index

@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anivoice.checkpoints.file_stamp import Stamp, stamp_of
 from anivoice.errors import InvalidModelFile, MissingAsset, NotFound
-from anivoice.models.checkpoints.file_stamp import Stamp, stamp_of
 from anivoice.models.voice_config import VoiceConfig
 from anivoice.voices.encoder_pairing import check_choice, check_pairing, find_encoder, missing_encoder_message
 from anivoice.voices.library import VoiceLibrary, read_index, read_voice
 from anivoice.voices.voice import SharedEncoder, Voice, VoiceFiles
 
 if TYPE_CHECKING:
-    from anivoice.models.checkpoints.index_file import IvfIndex
+    from anivoice.checkpoints.index_file import IvfIndex
 
 
 class VoiceCache:
@@ -118,7 +118,7 @@ class VoiceCache:
 
     def _encoder(self, files: VoiceFiles, embedder_model: str | None) -> SharedEncoder:
         """The content encoder the voice was made for, loaded once for all voices."""
-        from anivoice.models.checkpoints.content_file import load_content_model
+        from anivoice.checkpoints.content_file import load_content_model
 
         path = find_encoder(self.library.weights_dir, embedder_model)
         if path is None:

@@ -6,8 +6,8 @@ an id in their file, and a voice trained on one of them names it; all other voic
 
 from pathlib import Path
 
-from anivoice.assets import EMBEDDED_ENCODER_PREFIX, find_content_encoder
 from anivoice.errors import InvalidModelFile
+from anivoice.voices.assets import EMBEDDED_ENCODER_PREFIX, find_content_encoder
 
 DEFAULT_EMBEDDERS = ("contentvec", "hubert_base", "hubert", "content-vec-best")
 """Names under which voices call the usual content encoder."""

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anivoice.assets import EMBEDDED_VOICE, is_shared_file
 from anivoice.errors import AnivoiceError, InvalidModelFile, InvalidParameter, NotFound
 from anivoice.models.voice_config import UnvoicedF0, VoiceConfig
+from anivoice.voices.assets import EMBEDDED_VOICE, is_shared_file
 from anivoice.voices.voice import VoiceFiles
 
 if TYPE_CHECKING:  # the names of the voices are known without torch
-    from anivoice.models.checkpoints.index_file import IvfIndex
-    from anivoice.models.checkpoints.voice_file import VoiceCheckpoint
+    from anivoice.checkpoints.index_file import IvfIndex
+    from anivoice.checkpoints.voice_file import VoiceCheckpoint
 
 VOICE_SUFFIXES = (".pth", ".safetensors")
 
@@ -148,7 +148,7 @@ def read_settings(files: VoiceFiles) -> VoiceSettings:
 
 def read_voice(files: VoiceFiles) -> "tuple[VoiceSettings, VoiceCheckpoint]":
     """The voice's file and settings. Raises InvalidModelFile."""
-    from anivoice.models.checkpoints.voice_file import load_voice_file
+    from anivoice.checkpoints.voice_file import load_voice_file
 
     settings = read_settings(files)
     return settings, load_voice_file(files.path, settings.sample_rate_hz)
@@ -156,7 +156,7 @@ def read_voice(files: VoiceFiles) -> "tuple[VoiceSettings, VoiceCheckpoint]":
 
 def read_index(files: VoiceFiles, config: VoiceConfig) -> "IvfIndex | None":
     """The voice's index, None if it has none. Raises InvalidModelFile if it cannot be used with the voice."""
-    from anivoice.models.checkpoints.index_file import read_index_file
+    from anivoice.checkpoints.index_file import read_index_file
 
     if files.index_path is None:
         return None

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anivoice.models.checkpoints.file_stamp import Stamp, stamp_of
+from anivoice.checkpoints.file_stamp import Stamp, stamp_of
 from anivoice.models.voice_config import UnvoicedF0, VoiceConfig
 
 if TYPE_CHECKING:  # the names of the voices are known without torch
-    from anivoice.models.checkpoints.index_file import IvfIndex
+    from anivoice.checkpoints.index_file import IvfIndex
     from anivoice.models.content_model import ContentModel
     from anivoice.models.vits import Synthesizer
     from anivoice.stages.content_encoder import ContentEncoder

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from anivoice.audio.live_high_pass import LiveHighPass
-from anivoice.session import LiveStream, Source
-from anivoice.stream_settings import StreamParameters
+from anivoice.live.parameters import StreamParameters
+from anivoice.live.stream import LiveStream, Source
 
 RATE_HZ = 16000
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from anivoice.bench.block import difference_db, timed
-from anivoice.cli import main
+from anivoice.commands.main import main
 from anivoice.models.hubert import HubertConfig
 from anivoice.models.rmvpe_unet import RmvpeConfig
 from anivoice.models.voice_config import VoiceConfig

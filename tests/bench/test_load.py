@@ -10,7 +10,7 @@ from conformance import OWN_VECTORS
 from anivoice.bench.live import is_within, search_largest
 from anivoice.bench.overhead import VOICE_NAME, copied, copy_room
 from anivoice.bench.probe import RecordingAdmission, RecordingTimes, StageTimes
-from anivoice.cli import main
+from anivoice.commands.main import main
 from anivoice.engine.batch import LiveRequest
 from anivoice.errors import NotFound
 from anivoice.stages.options import ConversionOptions

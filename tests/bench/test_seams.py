@@ -10,7 +10,7 @@ from conformance import OWN_VECTORS
 
 from anivoice.bench.seam_measures import lag_ms, mel_distance_db, share_within_cents
 from anivoice.bench.seams import sound
-from anivoice.cli import main
+from anivoice.commands.main import main
 
 
 @pytest.mark.parametrize("late_samples", [0, 16, 320])

@@ -10,7 +10,7 @@ import soundfile
 from conformance import OWN_VECTORS as VECTORS
 
 from anivoice.bench import voice
-from anivoice.cli import main
+from anivoice.commands.main import main
 
 
 class Speakers:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from conformance import OWN_VECTORS
 
-from anivoice.cli import main
+from anivoice.commands.main import main
 from anivoice.config import load_settings
 from anivoice.parameters import ConversionParameters
 from anivoice.server.background import BackgroundServer

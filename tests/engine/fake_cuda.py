@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from anivoice.engine.cuda_graphs import GraphCache, Recording
-from anivoice.engine.lanes import Compute
+from anivoice.engine.streams import Compute
 
 
 class FakeStream:

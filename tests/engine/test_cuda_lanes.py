@@ -16,9 +16,9 @@ from torch import Tensor
 from anivoice.audio.live_geometry import LiveGeometry
 from anivoice.engine.batch import LiveRequest, LiveResult, WarmLiveRequest
 from anivoice.engine.cuda_graphs import MAX_GRAPHS_PER_OWNER, GraphCache, batch_size_for
-from anivoice.engine.cuda_lanes import CudaLanes
-from anivoice.engine.lanes import CONTENT, FILES, PITCH, SYNTHESIZER, batch_sizes
+from anivoice.engine.cuda_streams import CudaLanes
 from anivoice.engine.runner import TorchRunner
+from anivoice.engine.streams import CONTENT, FILES, PITCH, SYNTHESIZER, batch_sizes
 from anivoice.models.steps import finish
 from anivoice.stages.options import ConversionOptions
 

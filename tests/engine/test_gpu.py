@@ -12,10 +12,10 @@ from engine.live_windows import WindowedStream
 
 from anivoice.audio.live_geometry import LiveGeometry
 from anivoice.engine.batch import Job, SegmentRequest, WarmLiveRequest
-from anivoice.engine.cuda_lanes import CudaLanes, build_lanes
+from anivoice.engine.cuda_streams import CudaLanes, build_lanes
 from anivoice.engine.engine import Engine
-from anivoice.engine.lanes import InlineLanes, Lanes
 from anivoice.engine.runner import TorchRunner
+from anivoice.engine.streams import InlineLanes, Lanes
 from anivoice.stages.options import ConversionOptions
 from anivoice.voices.voice import Voice
 

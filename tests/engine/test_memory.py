@@ -13,10 +13,10 @@ from torch import Tensor
 
 from anivoice.audio.live_geometry import LiveGeometry
 from anivoice.engine.batch import Job, LiveRequest, WarmLiveRequest
-from anivoice.engine.cuda_lanes import CudaLanes
+from anivoice.engine.cuda_streams import CudaLanes
 from anivoice.engine.engine import Engine
-from anivoice.engine.lanes import Array
 from anivoice.engine.runner import TorchRunner
+from anivoice.engine.streams import Array
 from anivoice.errors import Unavailable
 from anivoice.models.steps import finish
 from anivoice.voices.voice import Voice

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from anivoice.models.checkpoints.small_encoder_file import save_small_encoder
+from anivoice.checkpoints.small_encoder_file import save_small_encoder
 from anivoice.models.small_encoder import SmallEncoder, SmallEncoderConfig
 
 TINY = SmallEncoderConfig(width=16, num_heads=2, ff_width=24, attention_frames=5, right_frames=(1, 1, 0), num_phones=40)

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from anivoice.models import fast_conv
-from anivoice.models.cpu_decoder import CpuDecoder, Decoder, Tuning, part_bounds
+from anivoice.models.cpu import toom_cook as fast_conv
+from anivoice.models.cpu.decoder import CpuDecoder, Decoder, Tuning, part_bounds
+from anivoice.models.cpu.threads import WorkThreads
 from anivoice.models.nsf_hifigan import MrfHifiGan, NsfHifiGan
 from anivoice.models.voice_config import VoiceConfig
-from anivoice.models.work_threads import WorkThreads
 
 SMALL_TILES = Tuning(segment_rows=70, segments_width=32, min_direct_products=40)
 

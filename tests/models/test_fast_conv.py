@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anivoice.models.fast_conv import (
+from anivoice.models.cpu.toom_cook import (
     BIAS_ROW,
     DirectConv,
     RowLayout,

@@ -8,8 +8,8 @@ import torch
 from models.hubert_reference import CONFIGS, reference_model, reference_state
 from torch.nn import functional as F
 
+from anivoice.checkpoints.content_file import load_content_encoder_state
 from anivoice.errors import InvalidModelFile
-from anivoice.models.checkpoints.content_file import load_content_encoder_state
 from anivoice.models.hubert import HubertConfig, HubertModel, build_hubert
 from anivoice.models.hubert_features import CPU_CHUNK_FRAMES, FeatureExtractor
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from anivoice.models.checkpoints.content_file import load_content_encoder_state
+from anivoice.checkpoints.content_file import load_content_encoder_state
 from anivoice.models.hubert import HubertModel, build_hubert
 
 FORMS = (

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from anivoice.assets import EMBEDDED_VOICE
-from anivoice.models.checkpoints.voice_file import load_voice_file
+from anivoice.checkpoints.voice_file import load_voice_file
 from anivoice.models.prior_memory import HISTORY_FRAMES, PriorMemory
 from anivoice.models.steps import finish
 from anivoice.models.vits import Synthesizer, TextEncoder, build_synthesizer
+from anivoice.voices.assets import EMBEDDED_VOICE
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
 BLOCK, WANTED, CONTEXT = 16, 33, 128

@@ -10,7 +10,7 @@ import torch
 from conformance import stated
 from torch import Tensor
 
-from anivoice.models.checkpoints.safe_pickle import float_state, load_torch_file
+from anivoice.checkpoints.safe_pickle import float_state, load_torch_file
 from anivoice.models.rmvpe import Rmvpe, build_rmvpe
 from anivoice.models.salience import cents_to_hz, decode_cents
 

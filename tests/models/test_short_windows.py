@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from anivoice.models import short_windows
-from anivoice.models.short_windows import DepthwiseTaps, LaidOutConv, can_lay_out, fastest_dtype, for_short_windows
+from anivoice.models.cpu import packed_layers as short_windows
+from anivoice.models.cpu.packed_layers import DepthwiseTaps, LaidOutConv, can_lay_out, fastest_dtype, for_short_windows
 
 
 def small_network() -> nn.Module:

@@ -8,7 +8,7 @@ import torch
 from conformance import stated
 from torch import Tensor
 
-from anivoice.models.checkpoints.voice_file import load_voice_file
+from anivoice.checkpoints.voice_file import load_voice_file
 from anivoice.models.sine_source import sines
 from anivoice.models.vits import Synthesizer, build_synthesizer, flow_first_frame
 

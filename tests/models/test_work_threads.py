@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from anivoice.models.work_threads import on_one_thread, one_thread
+from anivoice.models.cpu.threads import on_one_thread, one_thread
 
 
 @pytest.fixture(autouse=True)

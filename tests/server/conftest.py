@@ -36,8 +36,8 @@ from anivoice.engine.batch import (
     Work,
 )
 from anivoice.engine.engine import Engine
-from anivoice.engine.room import EngineRoom
 from anivoice.engine.runner import TorchRunner
+from anivoice.engine.runtime import EngineRoom
 from anivoice.errors import Unavailable
 from anivoice.parameters import ConversionParameters
 from anivoice.server.app import build_app

@@ -10,7 +10,7 @@ import pytest
 from anivoice.engine.batch import Job, SegmentRequest
 from anivoice.errors import Unavailable
 from anivoice.server.conversions import Conversions
-from anivoice.server.services import SERVICES
+from anivoice.server.state import SERVICES
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from anivoice.server.convert_route import content_disposition
+from anivoice.server.convert import content_disposition
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from aiohttp.test_utils import TestClient
 from live_sockets import flush, receive_until
 from numpy.typing import NDArray
 
-from anivoice.assets import EMBEDDED_VOICE
-from anivoice.models.checkpoints.content_file import load_content_model
-from anivoice.models.checkpoints.voice_file import load_voice_file
+from anivoice.checkpoints.content_file import load_content_model
+from anivoice.checkpoints.voice_file import load_voice_file
 from anivoice.models.small_encoder import SmallEncoder
 from anivoice.stages.pitch.extractor import PitchExtractor
 from anivoice.training.phones import INDEX_OF_PHONE, SILENCE
+from anivoice.voices.assets import EMBEDDED_VOICE
 
 Client = TestClient[web.Request, web.Application]
 Samples = NDArray[np.float32]

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import ClientError, FormData, web
 
 from anivoice.errors import InvalidModelFile, MissingAsset, Unavailable
-from anivoice.server import convert_route
+from anivoice.server import convert as convert_route
 from anivoice.voices.library import VoiceLibrary
 
 

@@ -8,7 +8,7 @@ from conformance import OWN_VECTORS
 from live_sockets import RATE_HZ, flush, pcm, tone
 from scipy.io import wavfile
 
-from anivoice.server.services import SERVICES
+from anivoice.server.state import SERVICES
 
 LENGTHS = {"block_ms": 240, "context_ms": 200, "crossfade_ms": 40, "lookahead_ms": 20}
 KINDS = [

@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 from aiohttp import web
 
-from anivoice.server.live_sender import FREE_BYTES, MAX_BUFFERED_BYTES, LiveSender
+from anivoice.server.live.sender import FREE_BYTES, MAX_BUFFERED_BYTES, LiveSender
 
 
 class Wire:

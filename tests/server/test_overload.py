@@ -15,15 +15,15 @@ from anivoice.engine.admission import Admission
 from anivoice.engine.batch import LiveRequest, LiveResult, Work
 from anivoice.engine.engine import Engine
 from anivoice.errors import Cancelled
+from anivoice.live.parameters import StreamParameters
+from anivoice.live.stream import Source
 from anivoice.metrics import Metrics
-from anivoice.server.handover import Handover
-from anivoice.server.live_connection import LiveConnection
-from anivoice.server.live_queue import MAX_WAITING, SLACK_BLOCKS
-from anivoice.server.live_source import Lease, typical_window
-from anivoice.server.services import Services
-from anivoice.server.sessions import StreamSession
-from anivoice.session import Source
-from anivoice.stream_settings import StreamParameters
+from anivoice.server.engine_client import Handover
+from anivoice.server.live.connection import LiveConnection
+from anivoice.server.live.queue import MAX_WAITING, SLACK_BLOCKS
+from anivoice.server.live.sessions import StreamSession
+from anivoice.server.live.voices import Lease, typical_window
+from anivoice.server.state import Services
 from anivoice.voices.voice import Voice
 
 BLOCK_S = 0.06

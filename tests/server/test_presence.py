@@ -2,7 +2,7 @@
 
 import pytest
 
-from anivoice.server.presence import DOUBT_SECONDS, Presence
+from anivoice.server.live.keepalive import DOUBT_SECONDS, Presence
 
 
 class Clock:

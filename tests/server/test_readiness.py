@@ -6,7 +6,7 @@ from collections import OrderedDict
 import pytest
 
 from anivoice.engine.batch import WarmRequest
-from anivoice.server.services import SERVICES
+from anivoice.server.state import SERVICES
 from anivoice.voices.library import VoiceLibrary
 
 

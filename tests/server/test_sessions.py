@@ -4,7 +4,7 @@ import pytest
 
 from anivoice.errors import NotFound, Unavailable
 from anivoice.parameters import ConversionParameters
-from anivoice.server.sessions import Sessions
+from anivoice.server.live.sessions import Sessions
 
 
 class Clock:

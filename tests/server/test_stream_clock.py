@@ -2,7 +2,7 @@
 
 import pytest
 
-from anivoice.server.stream_clock import StreamClock
+from anivoice.server.live.clock import StreamClock
 
 
 class Clock:

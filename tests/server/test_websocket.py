@@ -11,7 +11,7 @@ from live_sockets import BLOCK_MS, RATE_HZ, pcm, receive_until, tone
 
 from anivoice.audio.wire import WireDecoder, WireEncoder
 from anivoice.engine.batch import LiveRequest
-from anivoice.session import LiveStream
+from anivoice.live.stream import LiveStream
 
 
 async def test_plain_client(serve_fake):

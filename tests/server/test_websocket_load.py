@@ -10,10 +10,10 @@ from live_sockets import RATE_HZ, flush, height, pcm, receive_until, tone
 
 from anivoice.engine.batch import LiveRequest
 from anivoice.errors import Unavailable
-from anivoice.server.live_queue import MAX_WAITING, SLACK_BLOCKS, StepQueue
-from anivoice.server.services import SERVICES
-from anivoice.server.stream_clock import Message
-from anivoice.session import Step
+from anivoice.live.stream import Step
+from anivoice.server.live.clock import Message
+from anivoice.server.live.queue import MAX_WAITING, SLACK_BLOCKS, StepQueue
+from anivoice.server.state import SERVICES
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from aiohttp import WSMsgType, WSServerHandshakeError
 from live_sockets import flush, height, pcm, receive_until, tone
 
 from anivoice.engine.batch import LiveRequest, WarmLiveRequest, WarmRequest
-from anivoice.server.services import SERVICES
+from anivoice.server.state import SERVICES
 
 KEY = "correct-horse"
 

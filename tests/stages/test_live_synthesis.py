@@ -4,7 +4,7 @@ import pytest
 import torch
 from conformance import OWN_VECTORS
 
-from anivoice.models.checkpoints.voice_file import load_voice_file
+from anivoice.checkpoints.voice_file import load_voice_file
 from anivoice.models.prior_memory import PriorMemory
 from anivoice.models.steps import finish
 from anivoice.models.vits import build_synthesizer

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from anivoice.models.checkpoints.index_file import IvfIndex
+from anivoice.checkpoints.index_file import IvfIndex
 from anivoice.stages.retrieval import DeviceSearch, Retriever
 
 CPU = torch.device("cpu")

@@ -10,8 +10,8 @@ import torch
 from conformance import blend_like_realtime, stated, vectors_dir
 
 from anivoice.audio.segmentation import FRAME_SAMPLES, content_frames
+from anivoice.checkpoints.index_file import read_index_file
 from anivoice.errors import InvalidModelFile
-from anivoice.models.checkpoints.index_file import read_index_file
 from anivoice.stages.retrieval import DeviceSearch, Retriever, protect_unvoiced, repeat_frames
 
 CPU = torch.device("cpu")

@@ -9,8 +9,8 @@ import torch
 from models.small_encoders import TINY
 from training_corpora import write_corpus
 
+from anivoice.checkpoints.content_file import load_content_model
 from anivoice.errors import InvalidParameter
-from anivoice.models.checkpoints.content_file import load_content_model
 from anivoice.models.small_encoder import SmallEncoder
 from anivoice.training.content_cache import load_shard
 from anivoice.training.content_growth import load_base

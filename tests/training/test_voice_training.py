@@ -10,9 +10,9 @@ import pytest
 import torch
 from toy_voice import CONTENT_WIDTH, TINY, write_toy_set
 
+from anivoice.checkpoints.index_file import read_index_file
+from anivoice.checkpoints.voice_file import load_voice_file
 from anivoice.errors import InvalidModelFile, InvalidParameter
-from anivoice.models.checkpoints.index_file import read_index_file
-from anivoice.models.checkpoints.voice_file import load_voice_file
 from anivoice.models.flow import Flow
 from anivoice.models.steps import finish
 from anivoice.models.vits import Prior, Synthesizer, build_synthesizer

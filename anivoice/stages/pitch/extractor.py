@@ -10,14 +10,14 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from anivoice.checkpoints.file_stamp import Stamp, stamp_of
+from anivoice.checkpoints.safe_pickle import float_state, load_torch_file
 from anivoice.errors import MissingAsset
-from anivoice.models.checkpoints.file_stamp import Stamp, stamp_of
-from anivoice.models.checkpoints.safe_pickle import float_state, load_torch_file
 from anivoice.models.steps import Steps
-from anivoice.pitch_methods import parse_pitch_algo
 from anivoice.stages.pitch.contour import fit_frames, num_pitch_frames
 from anivoice.stages.pitch.host_thread import METHODS, compute_beside
 from anivoice.stages.pitch.hybrid import mix_contours
+from anivoice.stages.pitch.methods import parse_pitch_algo
 from anivoice.stages.stream_memory import StreamMemory
 
 PitchEstimator = Callable[[Tensor], Tensor]
@@ -303,7 +303,7 @@ def _mixed(contours: list[Tensor], weight: float, num_frames: int) -> Tensor:
 
 def _load_state(file: Path) -> dict[str, Tensor]:
     if file.suffix == ".safetensors":
-        from anivoice.models.checkpoints.safe_tensors import load_safetensors
+        from anivoice.checkpoints.safe_tensors import load_safetensors
 
         return load_safetensors(file)[0]
     return float_state(load_torch_file(file), file)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anivoice.errors import InvalidModelFile, InvalidParameter, MissingAsset
-from anivoice.pitch_methods import PITCH_METHODS
 from anivoice.stages.pitch import extractor as extractor_module
 from anivoice.stages.pitch import host_thread
 from anivoice.stages.pitch.crepe import mean_of_three, median_of_three, search_bins
 from anivoice.stages.pitch.extractor import Pause, PitchExtractor
+from anivoice.stages.pitch.methods import PITCH_METHODS
 
 CPU = torch.device("cpu")
 BUNDLED_METHODS = ("fcpe", "crepe-tiny", "harvest", "dio", "pm")

@@ -1,0 +1,115 @@
+"""`anivoice convert IN OUT`: files and folders, without a server."""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress as ProgressBars
+from rich.progress import TaskID
+
+from anivoice.audio.files import OutputFormat, check_output, settle_output_rate
+from anivoice.config import Settings
+from anivoice.engine.batch import Job
+from anivoice.engine.runtime import EngineRoom, build_engine_room
+from anivoice.errors import AnivoiceError, InvalidParameter
+from anivoice.offline import ConversionTask, Progress, convert_file, settle
+from anivoice.parameters import ConversionParameters
+
+AUDIO_SUFFIXES = frozenset(
+    (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64")
+)
+
+
+def convert_paths(
+    settings: Settings,
+    parameters: ConversionParameters,
+    source: Path,
+    destination: Path,
+    output_format: str | None,
+    output_rate_hz: int | None,
+    overwrite: bool,
+    quiet: bool,
+) -> int:
+    """Converts a file or a folder. Returns 1 if a file failed (the others are still done), else 0."""
+    pairs = list(plan_files(source, destination, output_format, overwrite))
+    room = build_engine_room(settings)
+    room.engine.start()
+    try:
+        parameters = parameters.model_copy(update={"model_name": parameters.model_name or room.library.default_name()})
+        with room.voices.using(str(parameters.model_name), parameters.index_rate > 0) as voice:
+            task = settle(voice, parameters, room.runner.pitch)
+            print(f"voice {voice.name}, pitch {task.pitch_algo}, seed {task.seed}", file=sys.stderr)
+            return _convert_all(room, task, pairs, output_rate_hz, settings.max_audio_seconds, quiet)
+    finally:
+        room.engine.stop()
+
+
+def plan_files(
+    source: Path, destination: Path, output_format: str | None, overwrite: bool
+) -> Iterator[tuple[Path, Path, OutputFormat]]:
+    """Input, output and format of every file. Raises InvalidParameter when IN or OUT cannot be meant."""
+    if source.is_dir():
+        files = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+        if not files:
+            raise InvalidParameter(f"IN: there are no audio files in {source}")
+        fmt = check_output(output_format or "wav", 48000)
+        pairs = [(path, destination / path.relative_to(source).with_suffix(f".{fmt}"), fmt) for path in files]
+    elif source.is_file():
+        target = destination / f"{source.stem}.{output_format or 'wav'}" if destination.is_dir() else destination
+        fmt = check_output(output_format or target.suffix.lstrip(".").lower() or "wav", 48000)
+        pairs = [(source, target, fmt)]
+    else:
+        raise InvalidParameter(f"IN: there is no file or folder {source}")
+    targets = [target for _, target, _ in pairs]
+    if len(set(targets)) < len(targets):
+        raise InvalidParameter("IN: two files differ only in their endings and would have the same output; rename one")
+    for path, target, _ in pairs:
+        if target.exists() and (not overwrite or target.samefile(path)):
+            raise InvalidParameter(f"OUT: {target} exists; choose another name, or --overwrite")
+    return iter(pairs)
+
+
+def _convert_all(
+    room: EngineRoom,
+    task: ConversionTask,
+    pairs: list[tuple[Path, Path, OutputFormat]],
+    output_rate_hz: int | None,
+    max_seconds: float,
+    quiet: bool,
+) -> int:
+    failed = 0
+    with ProgressBars(console=Console(stderr=True), disable=quiet) as bars:
+        for source, target, fmt in pairs:
+            bar = bars.add_task(source.name, total=1.0)
+            rate_hz = settle_output_rate(fmt, output_rate_hz, task.voice.config.sample_rate_hz)
+            one = replace(task, output_format=fmt, output_rate_hz=rate_hz, max_seconds=max_seconds)
+            try:
+                _convert_one(room, one, source, target, partial(_show, bars, bar))
+            except (AnivoiceError, OSError) as error:
+                failed += 1
+                print(f"{source}: {error}", file=sys.stderr)
+    if len(pairs) > 1:
+        print(f"{len(pairs) - failed} of {len(pairs)} files converted", file=sys.stderr)
+    return int(failed > 0)
+
+
+def _show(bars: ProgressBars, bar: TaskID, done: float) -> None:
+    bars.update(bar, completed=done)
+
+
+def _convert_one(room: EngineRoom, task: ConversionTask, source: Path, target: Path, progress: Progress) -> None:
+    """Writes beside the target first, so that an interrupted conversion leaves no half file under its name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
+    job = Job()
+    try:
+        with source.open("rb") as read, unfinished.open("wb+") as write:
+            convert_file(room.engine, task, read, write, job, progress)
+        unfinished.replace(target)
+    finally:
+        job.cancel()
+        unfinished.unlink(missing_ok=True)

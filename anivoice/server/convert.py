@@ -1,0 +1,196 @@
+"""`POST /convert`: upload -> turn -> conversion on a thread -> the result streamed from its temporary file."""
+
+import asyncio
+import logging
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import PurePosixPath
+from typing import BinaryIO
+from urllib.parse import quote, unquote
+
+from aiohttp import HttpVersion11, hdrs, web
+
+from anivoice.audio.files import CONTENT_TYPES, settle_output_rate
+from anivoice.engine.batch import Job
+from anivoice.errors import Cancelled
+from anivoice.offline import ConversionReport, ConversionTask, convert_file, settle
+from anivoice.server.state import SERVICES, Services, known_voice
+from anivoice.server.uploads import FileParameters, check_upload_headers, parse_fields, receive_form
+from anivoice.server.workers import Workers
+
+logger = logging.getLogger(__name__)
+
+SEND_BYTES = 2**18
+MAX_NAME_CHARS = 80
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A finished conversion; the result's `num_bytes` are in the file that was given."""
+
+    task: ConversionTask
+    report: ConversionReport
+    num_bytes: int
+    seconds: float
+
+
+async def expect_later(request: web.Request) -> None:
+    """`Expect: 100-continue` is answered by the handler, when it is sure that it wants the body."""
+
+
+async def convert(request: web.Request) -> web.StreamResponse:
+    """The handler of `POST /convert`."""
+    services = request.app[SERVICES]
+    check_upload_headers(request, services.settings)
+    with services.conversions.place():
+        async with services.workers.temporary_file() as upload, services.workers.temporary_file() as result:
+            await _send_continue(request)
+            arrived_s = time.perf_counter()
+            form = await receive_form(
+                request, upload, services.workers, services.settings, partial(_check_early, services)
+            )
+            received_s = time.perf_counter()
+            parameters = parse_fields(form.fields, services.defaults)
+            name = await services.workers.run(known_voice, services.room.library, parameters.model_name)
+            parameters = parameters.model_copy(update={"model_name": name})
+            converted = await _convert(services, parameters, upload, result)
+            ended_s = time.perf_counter()
+            headers = answer_headers(converted, parameters, form.file_name)
+            headers["Server-Timing"] = _server_timing(
+                upload=received_s - arrived_s,
+                wait=ended_s - received_s - converted.seconds,
+                convert=converted.seconds,
+            )
+            return await _send(request, result, converted, headers, services)
+
+
+async def _check_early(services: Services, fields: Mapping[str, str]) -> None:
+    """Refuses what is wrong already before the audio is read."""
+    parameters = parse_fields(fields, services.defaults)
+    if parameters.model_name is not None:
+        await services.workers.run(services.room.library.find, parameters.model_name)
+
+
+async def _convert(services: Services, parameters: FileParameters, upload: BinaryIO, result: BinaryIO) -> Converted:
+    """Waits for its turn, converts and counts."""
+    metrics = services.metrics
+    try:
+        converted = await services.conversions.run(partial(convert_upload, services, parameters, upload, result))
+    except (asyncio.CancelledError, Cancelled):
+        metrics.conversions.labels("cancelled").inc()
+        raise
+    except Exception:
+        metrics.conversions.labels("failed").inc()
+        raise
+    output_seconds = converted.report.num_samples / converted.report.sample_rate_hz
+    metrics.count_conversion(converted.report.input_seconds, output_seconds, converted.seconds)
+    return converted
+
+
+def convert_upload(
+    services: Services, parameters: FileParameters, upload: BinaryIO, result: BinaryIO, job: Job
+) -> Converted:
+    """On a conversion thread: the whole conversion of an uploaded file. Raises AnivoiceError."""
+    room = services.room
+    with room.voices.using(str(parameters.model_name), parameters.index_rate > 0) as voice:
+        task = settle(voice, parameters, room.runner.pitch)
+        rate_hz = settle_output_rate(
+            parameters.output_format, parameters.output_sample_rate, voice.config.sample_rate_hz
+        )
+        task = replace(
+            task,
+            output_format=parameters.output_format,
+            output_rate_hz=rate_hz,
+            max_seconds=services.settings.max_audio_seconds,
+        )
+        started_s = time.perf_counter()
+        report = convert_file(room.engine, task, upload, result, job)
+        seconds = time.perf_counter() - started_s
+    num_bytes = result.seek(0, os.SEEK_END)
+    result.seek(0)
+    chosen = "chosen" if parameters.pitch_extraction_algo else "default"
+    logger.info(
+        "converted %.2f s in %.2f s: voice %s, pitch %s (%s), index %s",
+        *(report.input_seconds, seconds, voice.name, task.pitch_algo, chosen, index_use(task)),
+    )
+    return Converted(task, report, num_bytes, seconds)
+
+
+def index_use(task: ConversionTask) -> str:
+    """`used`, `off` (index_rate is 0) or `none` (the voice has no index)."""
+    if task.parameters.index_rate == 0:
+        return "off"
+    return "none" if task.voice.index is None else "used"
+
+
+def answer_headers(converted: Converted, parameters: FileParameters, file_name: str) -> dict[str, str]:
+    """What the answer says about itself. Names are percent-encoded where they are not plain ASCII."""
+    task, report = converted.task, converted.report
+    return {
+        "Content-Type": CONTENT_TYPES[task.output_format],
+        "Content-Disposition": content_disposition(file_name, task.voice.name, task.output_format),
+        "X-Anivoice-Voice": quote(task.voice.name, safe=" ()[]+,.;=@!'&~", errors="surrogateescape"),
+        "X-Anivoice-Pitch-Method": task.pitch_algo,
+        "X-Anivoice-Seed": str(task.seed),
+        "X-Anivoice-Index": index_use(task),
+        "X-Anivoice-Sample-Rate": str(report.sample_rate_hz),
+        "X-Anivoice-Audio-Seconds": f"{report.num_samples / report.sample_rate_hz:.6f}",
+        "X-Anivoice-Real-Time-Factor": f"{converted.seconds / report.input_seconds:.4f}",
+    }
+
+
+def content_disposition(upload_name: str, voice_name: str, output_format: str) -> str:
+    """`attachment` with the name `<upload stem>_<voice>.<format>`, safe for every file system (RFC 6266).
+
+    Clients send the upload's name as it is or percent-encoded.
+    """
+    stem = PurePosixPath(unquote(upload_name).replace("\\", "/")).stem
+    name = f"{_safe_name(stem) or 'audio'}_{_safe_name(voice_name) or 'voice'}.{output_format}"
+    plain = re.sub(r"[^\x20-\x7e]", "_", name)
+    extended = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='', errors='surrogateescape')}"
+    return f'attachment; filename="{plain}"{extended}'
+
+
+def _safe_name(text: str) -> str:
+    """Letters, digits, `-`, `_`, `.` and spaces inside; everything else becomes `_`."""
+    return re.sub(r"[^\w\-. ]", "_", text)[:MAX_NAME_CHARS].strip(". ")
+
+
+def _server_timing(**seconds: float) -> str:
+    return ", ".join(f"{name};dur={1000 * max(value, 0.0):.1f}" for name, value in seconds.items())
+
+
+async def _send(
+    request: web.Request, result: BinaryIO, converted: Converted, headers: Mapping[str, str], services: Services
+) -> web.StreamResponse:
+    response = web.StreamResponse(headers=headers)
+    response.content_length = converted.num_bytes
+    await response.prepare(request)
+    await _send_file(response, result, converted.num_bytes, services.workers, services.settings.max_stall_seconds)
+    return response
+
+
+async def _send_file(
+    response: web.StreamResponse, file: BinaryIO, num_bytes: int, workers: Workers, max_stall_s: float
+) -> None:
+    """Nothing is awaited after the last byte: a client that has everything may hang up."""
+    for start in range(0, num_bytes, SEND_BYTES):
+        chunk = await workers.run(file.read, min(SEND_BYTES, num_bytes - start))
+        async with asyncio.timeout(max_stall_s):
+            await response.write(chunk)
+    await response.write_eof()
+
+
+async def _send_continue(request: web.Request) -> None:
+    """Tells a client that asked before sending (`Expect: 100-continue`) that its body is wanted."""
+    expectation = request.headers.get(hdrs.EXPECT, "").lower()
+    if expectation and expectation != "100-continue":
+        raise web.HTTPExpectationFailed
+    if expectation and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # As aiohttp's own handler does: the interim answer is no part of the response.
+        request.writer.output_size = 0

@@ -1,0 +1,116 @@
+"""Streaming sessions: bounded, with a secret id, one connection at a time, and an end."""
+
+import math
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from anivoice.errors import Conflict, NotFound, Unavailable
+from anivoice.live.parameters import StreamParameters
+
+ID_BYTES = 24
+MAX_SHOWN_CHARS = 64
+RETRY_AFTER_SECONDS = 10.0
+"""What a client is told when all sessions are connected: nobody knows when one of them ends."""
+
+
+class Closable(Protocol):
+    """What a session holds between two connections."""
+
+    def close(self) -> None:
+        """Gives back everything; may be called more than once."""
+
+
+@dataclass(eq=False)
+class StreamSession:
+    """One client's stream. Times are of the clock that `Sessions` was given; connected ones do not expire."""
+
+    session_id: str
+    parameters: StreamParameters
+    created_s: float
+    expires_s: float
+    is_attached: bool = False
+    held: Closable | None = None
+
+
+class Sessions:
+    """All sessions, connected or not. Belongs to the event loop."""
+
+    def __init__(self, max_sessions: int, ttl_s: float, clock: Callable[[], float], grace_s: float = 15.0) -> None:
+        self.max_sessions = max_sessions
+        self.ttl_s = ttl_s
+        self.grace_s = grace_s
+        self._clock = clock
+        self._sessions: dict[str, StreamSession] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    @property
+    def num_attached(self) -> int:
+        """Sessions with a connection."""
+        return sum(session.is_attached for session in list(self._sessions.values()))
+
+    def check_room(self) -> None:
+        """Raises Unavailable when there are `max_sessions`, with the time until the next one expires."""
+        self.sweep()
+        if len(self._sessions) >= self.max_sessions:
+            next_s = min(session.expires_s for session in self._sessions.values()) - self._clock()
+            retry_after_s = next_s if math.isfinite(next_s) else RETRY_AFTER_SECONDS
+            raise Unavailable(f"there are already {self.max_sessions} sessions; try again later", retry_after_s)
+
+    def create(self, parameters: StreamParameters) -> StreamSession:
+        """A new session. Raises as `check_room`."""
+        self.check_room()
+        now_s = self._clock()
+        session = StreamSession(secrets.token_urlsafe(ID_BYTES), parameters, now_s, now_s + self.ttl_s)
+        self._sessions[session.session_id] = session
+        return session
+
+    def find(self, session_id: str) -> StreamSession:
+        """Raises NotFound when there is no such session or it has expired."""
+        session = self._sessions.get(session_id)
+        if session is None or session.expires_s <= self._clock():
+            shown = session_id if len(session_id) <= MAX_SHOWN_CHARS else session_id[:MAX_SHOWN_CHARS] + "..."
+            raise NotFound(f"there is no session {shown!r}, or it has expired; POST /convert/stream makes a new one")
+        return session
+
+    def knows(self, session_id: str | None) -> bool:
+        """True if the session can be connected to, or is."""
+        session = None if session_id is None else self._sessions.get(session_id)
+        return session is not None and session.expires_s > self._clock()
+
+    def attach(self, session_id: str) -> StreamSession:
+        """The session, now with a connection. Raises NotFound, and Conflict when it has one already."""
+        session = self.find(session_id)
+        if session.is_attached:
+            raise Conflict("this session has a connection already; close it, or make another session")
+        session.is_attached = True
+        session.expires_s = math.inf
+        return session
+
+    def detach(self, session: StreamSession, may_return: bool) -> None:
+        """The connection is gone. If it may return the session waits for `grace_s`, else it ends."""
+        session.is_attached = False
+        session.expires_s = self._clock() + self.grace_s
+        if not may_return or self.grace_s == 0:
+            self.remove(session.session_id)
+
+    def remove(self, session_id: str) -> None:
+        """The session is over. Nothing happens if there is none."""
+        session = self._sessions.pop(session_id, None)
+        if session is not None and session.held is not None:
+            session.held.close()
+            session.held = None
+
+    def sweep(self) -> None:
+        """Ends the expired ones."""
+        now_s = self._clock()
+        for session_id in [key for key, session in self._sessions.items() if session.expires_s <= now_s]:
+            self.remove(session_id)
+
+    def close(self) -> None:
+        """Ends all."""
+        for session_id in list(self._sessions):
+            self.remove(session_id)

@@ -1,0 +1,45 @@
+"""What the request handlers work with: made once in `app.build_app`, found at `request.app[SERVICES]`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from anivoice.config import Settings
+from anivoice.engine.runtime import EngineRoom
+from anivoice.metrics import Metrics
+from anivoice.parameters import ConversionParameters
+from anivoice.server.conversions import Conversions
+from anivoice.server.engine_client import Handover
+from anivoice.server.live.sessions import Sessions
+from anivoice.server.live.voices import Sources
+from anivoice.server.origins import OriginPolicy
+from anivoice.server.readiness import WarmUp
+from anivoice.server.workers import Workers
+from anivoice.voices.library import VoiceLibrary
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of one server. `pages`: the fixed documents by path."""
+
+    settings: Settings
+    defaults: ConversionParameters
+    room: EngineRoom
+    workers: Workers
+    conversions: Conversions
+    sessions: Sessions
+    sources: Sources
+    metrics: Metrics
+    warm_up: WarmUp
+    origins: OriginPolicy
+    pages: Mapping[str, bytes]
+    handover: Handover
+
+
+SERVICES = web.AppKey("SERVICES", Services)
+
+
+def known_voice(library: VoiceLibrary, name: str | None) -> str:
+    """`name` if there is such a voice; None: the only voice. Reads the folder. Raises NotFound, InvalidParameter."""
+    return library.find(name or library.default_name()).name
