@@ -1,8 +1,6 @@
 """Settings, built once at start and frozen: from the command line, then the environment, then `.env`."""
 
-import ctypes
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,12 +13,6 @@ from anivoice.parameters import ConversionParameters, describe_validation_error
 
 DEFAULT_PARAMETER_NAMES = ("MODEL_NAME", "PITCH_CHANGE", "VOLUME_ENVELOPE", "INDEX_RATE", "PITCH_EXTRACTION_ALGO")
 MEBIBYTE = 2**20
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Of glibc's `mallopt`."""
-MAPPED_BYTES = 32 * MEBIBYTE
-"""From here on memory is mapped by itself, and goes back when it is freed: the most that glibc allows."""
-KEPT_BYTES = 128 * MEBIBYTE
 
 
 class Settings(BaseSettings):
@@ -129,28 +121,3 @@ def load_default_parameters(env_file: Path | None = Path(".env")) -> ConversionP
         return ConversionParameters.parse(given)
     except InvalidParameter as error:
         raise InvalidParameter(f"environment: {error}") from error
-
-
-def configure_process() -> None:
-    """What must be set before torch is imported.
-
-    Two OpenMP threads that spin while another process holds a core are 30 times slower than two that sleep.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
-    os.environ.setdefault("KMP_BLOCKTIME", "0")
-    keep_freed_memory()
-
-
-def keep_freed_memory() -> bool:
-    """Whether the C library can be told (glibc) to keep what is freed, up to KEPT_BYTES per thread.
-
-    Otherwise it hands tensors' memory back to the system and asks for it anew, page by page: 2500 page faults and 7 ms
-    of the 55 that a live block took.
-    """
-    if sys.platform != "linux":
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and all(
-        mallopt(option, value) for option, value in ((M_MMAP_THRESHOLD, MAPPED_BYTES), (M_TRIM_THRESHOLD, KEPT_BYTES))
-    )

@@ -17,11 +17,11 @@ PACKAGE = Path(__file__).parents[1] / "anivoice"
 
 ALLOWED = {
     "audio": {"errors"},
-    "models": {"errors"},
+    "models": {"process", "errors"},
     "checkpoints": {"models", "errors"},
     "stages": {"models", "checkpoints", "errors"},
     "voices": {"models", "checkpoints", "errors", "stages", "parameters"},
-    "engine": {"stages", "models", "checkpoints", "voices", "errors"},
+    "engine": {"process", "stages", "models", "checkpoints", "voices", "errors"},
     "live": {"engine", "audio", "stages", "models", "voices", "parameters", "errors"},
     "training": {"audio", "checkpoints", "models", "stages", "voices", "errors"},
 }

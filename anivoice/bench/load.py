@@ -20,6 +20,7 @@ from anivoice.audio.files import to_int16
 from anivoice.bench.clients import ENDED, SETTLED, LoadPlan
 from anivoice.bench.probe import Probe
 from anivoice.bench.synthetic import synthetic_speech
+from anivoice.commands.options import WINDOW_OPTIONS, given_options
 from anivoice.config import Settings
 from anivoice.engine.runtime import EngineRoom
 from anivoice.errors import AnivoiceError, InvalidParameter
@@ -32,7 +33,6 @@ SPEECH_SECONDS = 20.0
 SETTLING_SECONDS = 2.0
 MAX_WARM_UP_SECONDS = 600.0
 
-STREAM_OPTIONS = ("preset", "block_ms", "context_ms", "crossfade_ms", "lookahead_ms", "mode")
 
 Figures = dict[str, object]
 
@@ -52,7 +52,7 @@ def load_options(arguments: argparse.Namespace, voices: Sequence[str], parameter
     """From the command line. Raises InvalidParameter for what makes no sense."""
     if arguments.sessions < 1 or not voices or arguments.seconds <= 0 or arguments.message_ms <= 0:
         raise InvalidParameter("--sessions and --voices must be at least 1, --seconds and --message-ms above 0")
-    given = {name: getattr(arguments, name) for name in STREAM_OPTIONS if getattr(arguments, name) is not None}
+    given = given_options(arguments, (*WINDOW_OPTIONS, "mode"))
     values = StreamParameters().changed({**parameters, **given}).model_dump(exclude_unset=True)
     return LoadOptions(arguments.sessions, arguments.seconds, arguments.message_ms, voices, values)
 

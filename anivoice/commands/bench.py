@@ -5,18 +5,19 @@ from pathlib import Path
 
 from anivoice.commands.bench_voice import add_bench_voice
 from anivoice.commands.options import (
+    WINDOW_OPTIONS,
     Commands,
     add_device_options,
-    add_geometry_options,
     add_live_engine_options,
     add_load_options,
+    add_window_options,
+    given_options,
     settings_of,
 )
 
 
-def add_bench(commands: Commands) -> None:
+def add_bench(parser: argparse.ArgumentParser) -> None:
     """`anivoice bench convert | block | live | overhead | seams | voice`."""
-    parser = commands.add_parser("bench", help="measure speed, or how good a voice is")
     benchmarks = parser.add_subparsers(metavar="BENCHMARK", required=True)
     convert = benchmarks.add_parser(
         "convert",
@@ -48,7 +49,7 @@ def _add_bench_block(benchmarks: Commands) -> None:
     parser.add_argument("--blocks", type=int, default=8, help="pairs that are measured; medians are shown (8)")
     parser.add_argument("--no-baseline", action="store_true", help="do not time the plain window")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON, - for standard output")
-    add_geometry_options(parser)
+    add_window_options(parser)
     add_device_options(parser, weights=False)
     parser.set_defaults(run=_bench_block)
 
@@ -105,9 +106,6 @@ def _add_bench_seams(benchmarks: Commands) -> None:
 
 
 def _bench_convert(arguments: argparse.Namespace) -> int:
-    from anivoice.config import configure_process
-
-    configure_process()
     settings = settings_of(arguments)
     from anivoice.bench.convert import run_bench_convert
 
@@ -123,26 +121,17 @@ def _bench_convert(arguments: argparse.Namespace) -> int:
 
 
 def _bench_block(arguments: argparse.Namespace) -> int:
-    from anivoice.config import configure_process
-
-    configure_process()
     settings = settings_of(arguments)
     from anivoice.bench.block import run_bench_block
     from anivoice.live.parameters import StreamParameters
 
-    names = ("preset", "block_ms", "context_ms", "crossfade_ms", "lookahead_ms")
-    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    parameters = StreamParameters().changed(given)
-    assert isinstance(parameters, StreamParameters)
+    parameters = StreamParameters().changed(given_options(arguments, WINDOW_OPTIONS))
     return run_bench_block(
         settings, arguments.synthetic, parameters, arguments.blocks, not arguments.no_baseline, arguments.json
     )
 
 
 def _bench_live(arguments: argparse.Namespace) -> int:
-    from anivoice.config import configure_process
-
-    configure_process()
     settings = settings_of(arguments)
     from anivoice.bench.live import run_bench_live
     from anivoice.bench.load import load_options
@@ -164,9 +153,6 @@ def _bench_live(arguments: argparse.Namespace) -> int:
 
 
 def _bench_overhead(arguments: argparse.Namespace) -> int:
-    from anivoice.config import configure_process
-
-    configure_process()
     settings = settings_of(arguments)
     from anivoice.bench.load import load_options
     from anivoice.bench.overhead import VOICE_NAME, run_bench_overhead
@@ -175,9 +161,6 @@ def _bench_overhead(arguments: argparse.Namespace) -> int:
 
 
 def _bench_seams(arguments: argparse.Namespace) -> int:
-    from anivoice.config import configure_process
-
-    configure_process()
     settings = settings_of(arguments)
     from anivoice.bench.seams import run_bench_seams
 

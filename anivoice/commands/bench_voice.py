@@ -35,10 +35,8 @@ def add_bench_voice(benchmarks: Commands) -> None:
 
 
 def _bench_voice(arguments: argparse.Namespace) -> int:
-    from anivoice.config import configure_process, load_default_parameters
-
-    configure_process()
     from anivoice.bench.voice import JudgeOptions, run_bench_voice
+    from anivoice.config import load_default_parameters
 
     options = JudgeOptions(
         arguments.target,

@@ -28,8 +28,6 @@ Pace = Literal["realtime", "fast"]
 WIRE_FORMAT = "pcm_f32le"
 MESSAGE_MS = {"realtime": 20, "fast": 500}
 MAX_FLUSH_SECONDS = 3600.0
-FILE_DECIDES = ("sample_rate", "format", "channels", "output_format", "events")
-"""Stream settings that are no options of the command."""
 
 
 @dataclass

@@ -7,9 +7,8 @@ from anivoice.commands.options import Commands
 from anivoice.commands.train_voice_options import add_train_voice
 
 
-def add_train(commands: Commands) -> None:
+def add_train(parser: argparse.ArgumentParser) -> None:
     """The command and what it trains."""
-    parser = commands.add_parser("train", help="make a voice or a content encoder")
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     _add_content(kinds)
     add_train_voice(kinds)

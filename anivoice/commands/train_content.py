@@ -2,6 +2,7 @@
 
 import sys
 
+from anivoice.process import prepare_compute_thread
 from anivoice.training.content_training import ContentTraining, train_content
 
 
@@ -9,7 +10,7 @@ def run_train_content(settings: ContentTraining, device_name: str, num_threads: 
     """Trains a content encoder, or goes on where it was stopped."""
     import torch
 
-    torch.set_num_threads(num_threads)
+    prepare_compute_thread(num_threads)
     path = train_content(settings, torch.device(device_name), _say)
     _say(f"the encoder is {path}")
     return 0

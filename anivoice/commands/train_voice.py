@@ -10,6 +10,7 @@ import torch
 from anivoice.engine.devices import choose_device
 from anivoice.errors import InvalidParameter, MissingAsset
 from anivoice.models.voice_config import VoiceConfig
+from anivoice.process import prepare_compute_thread
 from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.pitch.extractor import PitchExtractor
 from anivoice.stages.pitch.methods import format_pitch_algo, parse_pitch_algo
@@ -59,8 +60,7 @@ def train_voice(order: VoiceOrder) -> int:
 
     Raises InvalidParameter, UndecodableAudio for recordings that will not do, MissingAsset without an encoder.
     """
-    torch.set_num_threads(order.threads)
-    torch.set_flush_denormal(True)
+    prepare_compute_thread(order.threads)
     device = choose_device(None, order.device)
     work = order.work or Path(f"{order.name}-training")
     files = RunFiles(work, order.weights_dir / f"{order.name}.pth")

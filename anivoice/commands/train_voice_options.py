@@ -66,9 +66,6 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
 
 
 def _train_voice(arguments: argparse.Namespace) -> int:
-    from anivoice.config import configure_process
-
-    configure_process()
     from anivoice.commands.train_voice import VoiceOrder, train_voice
     from anivoice.training.voice_trainer import TrainingPlan
 

@@ -23,6 +23,7 @@ from anivoice.engine.window_threads import WindowThreads
 from anivoice.errors import AnivoiceError
 from anivoice.models.cpu.threads import WorkThreads
 from anivoice.models.steps import each_inside
+from anivoice.process import compute_exact_float32, prepare_compute_thread
 from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.converter import Converter, Window
 from anivoice.stages.pitch.extractor import PitchExtractor
@@ -63,16 +64,11 @@ class TorchRunner:
     def open(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
-        # OpenMP's number of threads belongs to the thread that sets it.
-        if self.num_threads is not None:
-            torch.set_num_threads(self.num_threads)
+        prepare_compute_thread(self.num_threads)
+        compute_exact_float32()
         if self.device.type == "cpu" and torch.get_num_threads() > 1:
             self.threads = WorkThreads(torch.get_num_threads())
             self.live.threads = _window_threads(torch.get_num_threads())
-        torch.set_flush_denormal(True)
-        # float32 means float32: TF32 would cost three digits.
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
 
     def close(self) -> None:
         if self.live.threads is not None:

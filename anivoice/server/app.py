@@ -11,7 +11,7 @@ from importlib import resources
 from aiohttp import web
 
 from anivoice import __version__
-from anivoice.config import Settings, configure_process
+from anivoice.config import Settings
 from anivoice.engine.runtime import EngineRoom, build_engine_room
 from anivoice.metrics import Metrics
 from anivoice.parameters import ConversionParameters
@@ -147,7 +147,6 @@ def serve(settings: Settings, defaults: ConversionParameters) -> int:
 
     Raises InvalidParameter when the chosen device does not exist.
     """
-    configure_process()
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )

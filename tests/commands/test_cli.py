@@ -10,6 +10,7 @@ import soundfile
 from conformance import OWN_VECTORS as VECTORS
 
 from anivoice.commands.main import build_parser, main
+from anivoice.commands.options import format_default
 from anivoice.config import Settings
 
 
@@ -39,6 +40,17 @@ def speech(tmp_path: Path) -> Path:
 def test_every_setting_is_an_option_of_serve() -> None:
     options = build_parser().parse_args(["serve"])
     assert Settings.model_fields.keys() <= vars(options).keys()
+
+
+def test_serve_says_every_default(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    told = {option.split()[0]: option.strip() for option in capsys.readouterr().out.split("\n  --")[1:]}
+    assert told["max-message-kb"].endswith("(4096)")
+    for name, field in Settings.model_fields.items():
+        default = format_default(field.default)
+        assert default is None or told[name.replace("_", "-")].endswith(f"({default})"), name
 
 
 def test_convert_a_file(weights: Path, speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

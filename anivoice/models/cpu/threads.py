@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 
 from anivoice.models.steps import Steps, each_inside
+from anivoice.process import prepare_compute_thread
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -19,7 +20,9 @@ class WorkThreads(ThreadPoolExecutor):
     """Threads that compute side by side."""
 
     def __init__(self, num_threads: int) -> None:
-        super().__init__(num_threads, thread_name_prefix="anivoice-work", initializer=_prepare_thread)
+        super().__init__(
+            num_threads, thread_name_prefix="anivoice-work", initializer=prepare_compute_thread, initargs=(1,)
+        )
         self.num_threads = num_threads
 
     def steps(self, works: Sequence[Steps[T]]) -> Steps[list[T]]:
@@ -58,8 +61,3 @@ def _next(work: Steps[T]) -> StopIteration | None:
         except StopIteration as end:
             return end
     return None
-
-
-def _prepare_thread() -> None:
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)

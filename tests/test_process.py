@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from anivoice.config import keep_freed_memory
+from anivoice.process import keep_freed_memory
 
 COUNT_PAGE_FAULTS = """
 import resource
 import numpy as np
-from anivoice.config import configure_process
+from anivoice.process import configure_process
 configure_process()
 def use():
     return np.concatenate([np.ones(2**18, np.float32) for _ in range(12)])
