@@ -13,6 +13,7 @@ from anivoice.config import Settings
 from anivoice.live.parameters import StreamParameters
 from anivoice.parameters import ConversionParameters
 from anivoice.server.auth import OPEN_PATHS
+from anivoice.server.live.events import live_schemas, live_socket
 from anivoice.server.uploads import AUDIO_FIELD, FileParameters
 
 Json: TypeAlias = "Mapping[str, Json] | Sequence[Json] | str | float | bool | None"
@@ -57,6 +58,8 @@ class RouteDescription:
     body_required: bool = False
     path_parameters: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    websocket: Mapping[str, Json] = field(default_factory=dict)
+    """What goes over it once it is open (`x-websocket`)."""
 
 
 def _object(**properties: Json) -> Json:
@@ -117,11 +120,11 @@ ROUTES = (
     RouteDescription(
         "get",
         "/ws/{session_id}",
-        "The WebSocket of a session: audio in, audio out. Text messages are JSON: StreamParameters, "
-        '`{"flush": true}`, `{"ping": 1}`. The session id suffices as a key.',
+        "The WebSocket of a session: audio in, audio out. The session id suffices as a key.",
         {101: ("The WebSocket is open.", {})},
         errors=(400, 404, 409, 503),
         path_parameters={"session_id": "From POST /convert/stream."},
+        websocket=live_socket(),
     ),
     RouteDescription(
         "get", "/healthz", "The process lives.", {200: ("It lives.", {"application/json": _object(status=TEXT)})}
@@ -157,6 +160,7 @@ def openapi_document(settings: Settings, defaults: ConversionParameters) -> byte
                 "ConversionParameters": _parameter_schema(ConversionParameters, defaults),
                 "StreamParameters": _parameter_schema(StreamParameters, defaults),
                 "ConvertForm": _form_schema(defaults),
+                **live_schemas(),
             },
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
@@ -186,6 +190,8 @@ def _operation(route: RouteDescription, has_key: bool) -> Json:
     if route.request_content:
         content = {kind: {"schema": schema} for kind, schema in route.request_content.items()}
         operation["requestBody"] = {"required": route.body_required, "content": content}
+    if route.websocket:
+        operation["x-websocket"] = route.websocket
     return operation
 
 
