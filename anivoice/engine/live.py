@@ -39,15 +39,10 @@ from anivoice.stages.live import (
 from anivoice.stages.live_shape import FRAME_SAMPLES
 from anivoice.stages.noise import PositionalNoise
 from anivoice.stages.pitch.extractor import PitchExtractor
+from anivoice.stages.pitch.methods import PITCH_METHODS
 from anivoice.stages.stream_memory import StreamMemory
 from anivoice.stages.synthesizer import LATENT_STREAM, SOURCE_STREAM
 from anivoice.voices.voice import Voice
-
-GRAPHABLE_PITCH = ("rmvpe",)
-"""Estimators without a step on the host."""
-
-SMALL_PITCH = ("fcpe", "pm", "dio", "harvest")
-"""Estimators whose live windows gain next to nothing from a second thread."""
 
 Outcome = LiveResult | AnivoiceError
 Steps = Generator[Stage, None, list[Outcome]]
@@ -149,7 +144,8 @@ class LivePath:
         num_samples = num_frames * FRAME_SAMPLES
         heard = samples[:, -num_samples:]
         heard = torch.nn.functional.pad(heard, (num_samples - heard.shape[1], 0)).float()
-        if algo not in GRAPHABLE_PITCH:
+        method = PITCH_METHODS.get(algo)
+        if method is None or not method.is_recordable:
             return self.pitch.estimate(heard, algo, weight, realtime=True)
         key = ("pitch", algo)
         # What was recorded goes with the network: its file may be replaced.
@@ -224,7 +220,9 @@ def _remembering(encoder: ContentEncoder, samples: Tensor, requests: Sequence[Li
 
 def _is_small(algo: str, placed: Sequence[Converter]) -> bool:
     """Whether no network gains by several threads."""
-    return algo in (*SMALL_PITCH, NO_PITCH) and all(
+    method = PITCH_METHODS.get(algo)
+    has_small_pitch = algo == NO_PITCH or (method is not None and method.is_small)
+    return has_small_pitch and all(
         converter.synthesizer.is_small and converter.encoder.is_small for converter in placed
     )
 

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anivoice.engine.batch import LiveRequest
-from anivoice.stages.live_shape import FRAME_SAMPLES, pitch_window_frames
+from anivoice.stages.live_shape import FRAME_SAMPLES
+from anivoice.stages.pitch.methods import pitch_window_frames
 
 
 def whole_windows(requests: Sequence[LiveRequest]) -> NDArray[np.float32]:

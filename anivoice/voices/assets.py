@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anivoice.errors import NotFound
+from anivoice.stages.pitch.methods import PITCH_METHODS
 
 RVC_REPOSITORY = "lj1995/VoiceConversionWebUI"
 CONTENTVEC_REPOSITORY = "lengyue233/content-vec-best"
@@ -26,7 +27,6 @@ EMBEDDED_VOICE = "anivoice-slt"
 
 EMBEDDED_ENCODER_PREFIX = "anivoice-content"
 """How the ids, and so the files, of encoders made by `anivoice train content` begin."""
-RMVPE_PLACES = ("rmvpe.pt", "rmvpe.safetensors")
 
 SHARED_FILE_STEMS = frozenset(
     {"hubert_base", "content_encoder", "contentvec", "content-vec-best", "content_vec_best", "rmvpe", "fcpe", "crepe"}
@@ -157,7 +157,9 @@ def find_content_encoder(weights_dir: Path) -> Path | None:
 
 def find_rmvpe(weights_dir: Path) -> Path | None:
     """The file of the pitch network rmvpe in `weights_dir`."""
-    return next((weights_dir / place for place in RMVPE_PLACES if (weights_dir / place).is_file()), None)
+    return next(
+        (weights_dir / place for place in PITCH_METHODS["rmvpe"].weights_files if (weights_dir / place).is_file()), None
+    )
 
 
 def is_shared_file(path: Path) -> bool:

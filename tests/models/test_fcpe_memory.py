@@ -10,8 +10,8 @@ from torch import Tensor
 
 from anivoice.bench.seam_measures import share_within_cents
 from anivoice.models.fcpe_memory import PROVISIONAL_FRAMES, FcpeMemory
-from anivoice.stages.live_shape import FCPE_CONTEXT_FRAMES
 from anivoice.stages.pitch.extractor import PitchExtractor
+from anivoice.stages.pitch.methods import PITCH_METHODS
 from anivoice.stages.pitch.networks import FcpePitch
 from anivoice.stages.stream_memory import StreamMemory
 
@@ -100,7 +100,7 @@ def test_frames_are_computed_once_but_for_the_provisional_ones(
 ) -> None:
     seen = frames_through_layers(fcpe, monkeypatch)
     streamed(fcpe, recording)
-    assert seen[0] == BLOCK + FCPE_CONTEXT_FRAMES
+    assert seen[0] == BLOCK + PITCH_METHODS["fcpe"].context_frames
     assert set(seen[2:]) == {BLOCK + AHEAD + PROVISIONAL_FRAMES}
 
 
@@ -109,7 +109,7 @@ def test_after_a_gap_what_is_remembered_is_forgotten(
 ) -> None:
     seen = frames_through_layers(fcpe, monkeypatch)
     stream = streamed(fcpe, recording, left_out=frozenset({10, 11, 12}))
-    assert seen[10] == BLOCK + AHEAD + FCPE_CONTEXT_FRAMES
+    assert seen[10] == BLOCK + AHEAD + PITCH_METHODS["fcpe"].context_frames
     after = slice(13 * BLOCK, None)
     whole = fcpe(recording.unsqueeze(0))[0].numpy()[: len(stream)]
     assert share_within_cents(stream[after], whole[after], 10) > 0.9

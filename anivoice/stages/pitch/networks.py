@@ -8,7 +8,7 @@ from anivoice.models.fcpe_memory import FcpeMemory
 from anivoice.models.rmvpe import Rmvpe
 from anivoice.models.steps import Steps, finish
 from anivoice.models.stream_window import PitchWindow
-from anivoice.stages.live_shape import FCPE_CONTEXT_FRAMES
+from anivoice.stages.pitch.methods import PITCH_METHODS
 from anivoice.stages.stream_memory import StreamMemory
 
 
@@ -40,5 +40,5 @@ class FcpePitch(SaliencePitch):
         `first_wanted` to the window's end. The next window will want it from `num_ahead` before that end.
         """
         pitch = memory.of("pitch", self.network, lambda: FcpeMemory(memory.assumed_frames > 0))
-        window = PitchWindow(pitch, first_frame, first_wanted, num_ahead, FCPE_CONTEXT_FRAMES)
+        window = PitchWindow(pitch, first_frame, first_wanted, num_ahead, PITCH_METHODS["fcpe"].context_frames)
         return self.network.decode(self.network.stream(samples, window))

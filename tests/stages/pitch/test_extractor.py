@@ -13,7 +13,6 @@ from torch import Tensor
 
 from anivoice.errors import InvalidModelFile, InvalidParameter, MissingAsset
 from anivoice.stages.pitch import extractor as extractor_module
-from anivoice.stages.pitch import host_thread
 from anivoice.stages.pitch.crepe import mean_of_three, median_of_three, search_bins
 from anivoice.stages.pitch.extractor import Pause, PitchExtractor
 from anivoice.stages.pitch.methods import PITCH_METHODS
@@ -240,7 +239,7 @@ def test_other_networks_are_watched_as_well(
     bare: PitchExtractor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     copy = tmp_path / "fcpe.pt"
-    copy.write_bytes(extractor_module._bundled_file("fcpe").read_bytes())
+    copy.write_bytes(extractor_module._bundled_file(PITCH_METHODS["fcpe"]).read_bytes())
     monkeypatch.setattr(extractor_module, "_bundled_file", lambda method: copy)
     hears(bare, "fcpe")
     network = bare.current("fcpe")
@@ -324,7 +323,7 @@ def test_in_steps_the_pitch_of_a_recording_is_the_same(
         monkeypatch.setattr("anivoice.models.fcpe.STEP_FRAMES", 70)
         f0, pauses = in_steps(extractor.steps(samples, algo, 0.4))
     torch.testing.assert_close(f0, whole, rtol=1e-4, atol=1e-3)
-    assert pauses.count(None) > 20 or algo in host_thread.METHODS
+    assert pauses.count(None) > 20 or PITCH_METHODS[algo].runs_on_host
 
 
 def test_what_cannot_pause_is_computed_on_another_thread(tmp_path: Path) -> None:

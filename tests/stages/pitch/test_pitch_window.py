@@ -3,7 +3,7 @@
 import pytest
 
 from anivoice.audio.live_geometry import PRESET_GEOMETRY, Preset
-from anivoice.stages.live_shape import pitch_window_frames
+from anivoice.stages.pitch.methods import pitch_window_frames
 
 
 @pytest.mark.parametrize("preset", PRESET_GEOMETRY)
