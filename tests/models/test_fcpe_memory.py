@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from processor import needs_bf16_products
 from torch import Tensor
 
 from anivoice.bench.seam_measures import share_within_cents
@@ -33,7 +34,7 @@ def forget_stream_networks(fcpe: FcpePitch) -> None:
         fcpe.network.__dict__.pop(name, None)
 
 
-@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.fixture(params=[torch.float32, pytest.param(torch.bfloat16, marks=needs_bf16_products)], ids=["fp32", "bf16"])
 def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, fcpe: FcpePitch) -> Iterator[None]:
     monkeypatch.setattr("anivoice.models.fcpe.fastest_dtype", lambda: request.param)
     forget_stream_networks(fcpe)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from processor import needs_bf16_products
 from torch import nn
 
 from anivoice.models.cpu import packed_layers as short_windows
@@ -34,6 +35,7 @@ def test_a_part_of_a_longer_tensor_will_do() -> None:
     torch.testing.assert_close(for_short_windows(network)(x[:, 7:19]), network(x[:, 7:19]), rtol=1e-4, atol=1e-4)
 
 
+@needs_bf16_products
 def test_bfloat16_is_near() -> None:
     network, x = small_network(), sound(12)
     made = for_short_windows(network, torch.bfloat16)(x.bfloat16()).float()
@@ -41,6 +43,7 @@ def test_bfloat16_is_near() -> None:
     assert (made - expected).square().mean() < 1e-3 * expected.square().mean()
 
 
+@needs_bf16_products
 def test_the_network_itself_stays_what_it_is() -> None:
     network = small_network()
     for_short_windows(network, torch.bfloat16)
@@ -86,20 +89,20 @@ def over_time(*convs: nn.Conv1d) -> nn.Sequential:
     return network
 
 
+CONVOLUTIONS = [
+    (nn.Conv1d(24, 24, 5, groups=24), DepthwiseTaps),
+    (nn.Conv1d(24, 24, 3, groups=24, bias=False), DepthwiseTaps),
+    (nn.Conv1d(24, 10, 3), LaidOutConv),
+    (nn.Conv1d(24, 10, 1, bias=False), LaidOutConv),
+    (nn.Conv1d(24, 10, 3, padding=1), nn.Conv1d),
+    (nn.Conv1d(24, 10, 3, stride=2), nn.Conv1d),
+    (nn.Conv1d(24, 24, 3, dilation=2, groups=24), nn.Conv1d),
+    (nn.Conv1d(24, 24, 3, groups=12), nn.Conv1d),
+]
+
+
 @pytest.mark.parametrize("num_frames", [5, 12, 90])
-@pytest.mark.parametrize(
-    ("conv", "faster"),
-    [
-        (nn.Conv1d(24, 24, 5, groups=24), DepthwiseTaps),
-        (nn.Conv1d(24, 24, 3, groups=24, bias=False), DepthwiseTaps),
-        (nn.Conv1d(24, 10, 3), LaidOutConv),
-        (nn.Conv1d(24, 10, 1, bias=False), LaidOutConv),
-        (nn.Conv1d(24, 10, 3, padding=1), nn.Conv1d),
-        (nn.Conv1d(24, 10, 3, stride=2), nn.Conv1d),
-        (nn.Conv1d(24, 24, 3, dilation=2, groups=24), nn.Conv1d),
-        (nn.Conv1d(24, 24, 3, groups=12), nn.Conv1d),
-    ],
-)
+@pytest.mark.parametrize(("conv", "faster"), CONVOLUTIONS)
 def test_convolutions_have_a_faster_form(conv: nn.Conv1d, faster: type[nn.Module], num_frames: int) -> None:
     network = over_time(conv)
     made = for_short_windows(network)
@@ -107,6 +110,13 @@ def test_convolutions_have_a_faster_form(conv: nn.Conv1d, faster: type[nn.Module
         assert type(made[0]) is faster
     x = sound(num_frames).transpose(1, 2)
     torch.testing.assert_close(made(x), network(x), rtol=1e-4, atol=1e-4)
+
+
+@needs_bf16_products
+@pytest.mark.parametrize("num_frames", [5, 12, 90])
+@pytest.mark.parametrize("conv", [conv for conv, _ in CONVOLUTIONS])
+def test_convolutions_have_a_form_of_half_the_bytes(conv: nn.Conv1d, num_frames: int) -> None:
+    network, x = over_time(conv), sound(num_frames).transpose(1, 2)
     halved = for_short_windows(network, torch.bfloat16)(x.bfloat16())
     assert halved.dtype == torch.bfloat16
     torch.testing.assert_close(halved.float(), network(x), rtol=0.05, atol=0.1)
