@@ -14,16 +14,17 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from anivoice.bench.voice_judges import RATE_HZ, Recogniser, SpeakerEncoder
+from anivoice.bench.voice_judges import RATE_HZ, SpeakerEncoder
 from anivoice.bench.voice_measures import (
     compare_pitch,
     mel_distance_db,
     semitones_between,
     spoken_words,
-    word_errors,
 )
+from anivoice.bench.voice_recognisers import RECOGNISERS, RecogniserName
 from anivoice.bench.voice_report import show_judgement
 from anivoice.bench.voice_sets import JudgedSet, Utterance, read_set
+from anivoice.bench.voice_words import WordCounts
 from anivoice.config import Settings
 from anivoice.engine.batch import Job
 from anivoice.engine.runtime import build_engine_room
@@ -50,6 +51,7 @@ class JudgeOptions:
     floor: bool = False
     transpose: float | None = None
     judge_pitch: str = "fcpe"
+    judge: RecogniserName = "pocketsphinx"
     keep_folder: Path | None = None
 
 
@@ -58,9 +60,9 @@ class Sums:
     """What one set adds up to."""
 
     num_utterances: int = 0
-    num_words: int = 0
-    source_errors: int = 0
-    made_errors: int = 0
+    words: WordCounts = field(default_factory=WordCounts)
+    by_sex: dict[str, WordCounts] = field(default_factory=dict)
+    by_speaker: dict[str, WordCounts] = field(default_factory=dict)
     seconds: float = 0.0
     made_s: float = 0.0
     cents: list[NDArray[np.float64]] = field(default_factory=list)
@@ -70,16 +72,19 @@ class Sums:
         if math.isfinite(value):
             self.lists.setdefault(name, []).append(value)
 
-    def report(self) -> dict[str, float | int | None]:
+    def note_words(self, utterance: Utterance, counts: WordCounts) -> None:
+        self.words += counts
+        for groups, name in ((self.by_sex, utterance.sex), (self.by_speaker, utterance.speaker)):
+            if name:
+                groups[name] = groups.get(name, WordCounts()) + counts
+
+    def report(self) -> dict[str, object]:
         """The set's figures; None where there is nothing to say."""
         means = {name: float(np.mean(values)) for name, values in self.lists.items()}
         cents = np.concatenate(self.cents) if self.cents else np.empty(0)
-        words = max(self.num_words, 1)
         return {
             "utterances": self.num_utterances,
-            "words": self.num_words,
-            "word_errors_source": self.source_errors / words,
-            "word_errors_made": self.made_errors / words,
+            **self.words.report(),
             "cosine_source_target": means.get("cosine_source_target"),
             "cosine_made_target": means.get("cosine_made_target"),
             "cosine_made_source": means.get("cosine_made_source"),
@@ -88,14 +93,16 @@ class Sums:
             "voiced_agreement": means.get("voiced_agreement"),
             "mel_db": means.get("mel_db"),
             "real_time_factor": self.made_s / self.seconds if self.seconds else None,
+            "by_sex": {name: counts.report() for name, counts in sorted(self.by_sex.items())},
+            "by_speaker": {name: counts.report() for name, counts in sorted(self.by_speaker.items())},
         }
 
 
 class Judge:
     """Holds the judges and what is known of the target."""
 
-    def __init__(self, target: JudgedSet, judge_pitch: str) -> None:
-        self.recogniser = Recogniser()
+    def __init__(self, target: JudgedSet, judge_pitch: str, judge: RecogniserName) -> None:
+        self.recogniser = RECOGNISERS[judge]()
         self.speakers = SpeakerEncoder.load()
         self.pitch = PitchExtractor(Path(), torch.device("cpu"), torch.float32)
         self.pitch.require(judge_pitch)
@@ -122,11 +129,9 @@ class Judge:
         """Adds one utterance and what became of it."""
         source = utterance.at_rate(RATE_HZ)
         heard = _at_rate(made, made_rate_hz, RATE_HZ)
-        spoken = spoken_words(utterance.text)
+        words = (self.recogniser.words(source), self.recogniser.words(heard))
         sums.num_utterances += 1
-        sums.num_words += len(spoken)
-        sums.source_errors += word_errors(self.recogniser.words(source), spoken)
-        sums.made_errors += word_errors(self.recogniser.words(heard), spoken)
+        sums.note_words(utterance, WordCounts.of(spoken_words(utterance.text), *words))
         theirs, ours = self.speakers.embed(source), self.speakers.embed(heard)
         sums.note("cosine_source_target", float(theirs @ self.target_embedding))
         sums.note("cosine_made_target", float(ours @ self.target_embedding))
@@ -143,8 +148,8 @@ def run_bench_voice(
     """Judges, prints a table, writes JSON. Raises InvalidParameter, MissingAsset."""
     target = read_set(f"{TARGET_NAME}={options.target}", options.max_utterances)
     sets = [target, *(read_set(text, options.max_utterances) for text in options.sets)]
-    judge = Judge(target, options.judge_pitch)
-    report: dict[str, object] = {"benchmark": "voice", "path": "floor" if options.floor else _path_name(options)}
+    judge = Judge(target, options.judge_pitch, options.judge)
+    report: dict[str, object] = {"benchmark": "voice", "judge": options.judge, "path": _path_name(options)}
     with _converter(settings, parameters, options) as (convert, rate_hz):
         report["sets"] = {judged.name: _judge_set(judge, judged, convert, rate_hz, options) for judged in sets}
     show_judgement(report, json_path)
@@ -152,12 +157,14 @@ def run_bench_voice(
 
 
 def _path_name(options: JudgeOptions) -> str:
+    if options.floor:
+        return "floor"
     return "streamed" if options.streamed else "file"
 
 
 def _judge_set(
     judge: Judge, judged: JudgedSet, convert: Convert, rate_hz: int, options: JudgeOptions
-) -> dict[str, float | int | None]:
+) -> dict[str, object]:
     is_target = judged.name == TARGET_NAME
     semitones = options.transpose
     if semitones is None:

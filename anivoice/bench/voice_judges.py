@@ -1,12 +1,10 @@
-"""Those who judge converted speech: a recogniser that writes down the words, and an encoder that knows speakers.
+"""The judge of likeness: an encoder that knows speakers. Of the package Resemblyzer only the weights are read.
 
-Both bring their weights inside their packages; of Resemblyzer only the weights are read.
 Shape letters: L samples at 16 kHz, T frames of 10 ms, M mel bands, P partial utterances, E embedding dimensions.
 """
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,28 +32,6 @@ VAD_SMOOTHED_WINDOWS = 8
 VAD_KEPT_SILENCE_WINDOWS = 3
 
 Samples = NDArray[np.float32]
-
-
-class Recogniser:
-    """pocketsphinx with the English model inside its wheel."""
-
-    def __init__(self) -> None:
-        if find_spec("pocketsphinx") is None:
-            raise MissingAsset("the judge of words needs the package pocketsphinx: `pip install anivoice[judge]`")
-        from pocketsphinx import Decoder
-
-        self._decoder: Any = Decoder(samprate=RATE_HZ, loglevel="FATAL")
-
-    def words(self, samples: Samples) -> list[str]:
-        """What is heard in 16 kHz audio `[L]`, in lower case."""
-        pcm = np.round(samples.clip(-1, 1) * INT16_SCALE).astype("<i2").tobytes()
-        # Its estimate of the channel goes from one utterance to the next: start it anew, so that order does not matter.
-        self._decoder.reinit_feat()
-        self._decoder.start_utt()
-        self._decoder.process_raw(pcm, full_utt=True)
-        self._decoder.end_utt()
-        hypothesis = self._decoder.hyp()
-        return [] if hypothesis is None else str(hypothesis.hypstr).lower().split()
 
 
 class SpeakerEncoder(nn.Module):

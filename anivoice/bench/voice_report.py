@@ -13,6 +13,7 @@ ROWS = {
     "words": "words",
     "word_errors_source": "word errors, source",
     "word_errors_made": "word errors, converted",
+    "words_lost": "words heard otherwise than in the source",
     "cosine_source_target": "cosine source - target",
     "cosine_made_target": "cosine converted - target",
     "cosine_made_source": "cosine converted - source",

@@ -20,10 +20,12 @@ SPHINX_NAMES = ("*transcription",)
 
 @dataclass(frozen=True)
 class Utterance:
-    """One file and what is said in it."""
+    """One file and what is said in it; `speaker` and `sex` (F, M) are empty where nobody says."""
 
     path: Path
     text: str
+    speaker: str = ""
+    sex: str = ""
 
     def at_rate(self, rate_hz: int) -> NDArray[np.float32]:
         """Mono, resampled."""
@@ -71,7 +73,8 @@ def _from_manifest(path: Path, conditions: str) -> Iterator[Utterance]:
     wanted = dict(pair.partition("=")[::2] for pair in conditions.split("&") if pair)
     for line in lines:
         if all(str(line.get(key)) == value for key, value in wanted.items()):
-            yield Utterance(path.parent / line["path"], str(line["text"]))
+            speaker, sex = (str(line.get(key, "")) for key in ("person", "sex"))
+            yield Utterance(path.parent / line["path"], str(line["text"]), speaker, sex)
 
 
 def _from_folder(folder: Path) -> Iterator[Utterance]:

@@ -4,7 +4,7 @@ Shape letters: B clips, M mel frames (10 ms), N content frames (20 ms). Rows 0 t
 second.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -19,7 +19,8 @@ from anivoice.training.manifest import UNKNOWN_INDEX
 from anivoice.training.mel_augment import FLOOR, change_spectra
 
 PERSON_EXPONENT = 0.75
-"""A person with n clips is drawn in proportion to n to this power: nobody dominates, the rare are not worn out."""
+"""A person with n frames is drawn in proportion to n to this power: nobody dominates, the rare are not worn out.
+Of a person's clips each is drawn in proportion to its length."""
 PLAIN_SHARE = 0.6
 LATE_START_SHARE = 0.15
 """Of the rows begin with silence, as streams do."""
@@ -47,9 +48,10 @@ class Clips:
                 if copy.person in self.person_index:
                     copies[copy.clip].append((shard, copy))
         self.clips = list(copies.values())
-        people = [clip[0][1].person for clip in self.clips]
-        count = {person: people.count(person) for person in set(people)}
-        weights = np.array([count[person] ** (PERSON_EXPONENT - 1) for person in people])
+        frames: Counter[str] = Counter()
+        for (_, copy), *_ in self.clips:
+            frames[copy.person] += copy.num_frames
+        weights = np.array([c.num_frames * frames[c.person] ** (PERSON_EXPONENT - 1) for (_, c), *_ in self.clips])
         self.probabilities = weights / weights.sum()
 
     def draw(self, num_clips: int, num_mel_frames: int, generator: np.random.Generator) -> Batch:

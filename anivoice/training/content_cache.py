@@ -28,7 +28,7 @@ from anivoice.training.wave_augment import (
     vocoder_speaker,
 )
 
-CLIPS_PER_SHARD = 256
+CLIPS_PER_SHARD = 128
 PLAIN_LEVEL_DB = -24.0
 TAIL_SAMPLES = 2400
 """Silence after each clip, so that its last phone has what comes after it."""
@@ -41,7 +41,7 @@ COPIES: tuple[tuple[Speakers | None, bool], ...] = (
     (vocoder_speaker, True),
 )
 """Of each clip: the plain one, and changed speakers in changed rooms."""
-VOCODER_SHARE = 0.35
+VOCODER_SHARE = 0.1
 """Of the clips have the vocoder's copy, which takes longest to make."""
 
 

@@ -216,7 +216,7 @@ def _mean_speech(clips: Clips) -> torch.Tensor:
 def test_sets(clips: Sequence[Clip]) -> dict[str, list[Clip]]:
     """Some clips of each held-out person, by split."""
     chosen: dict[str, list[Clip]] = {}
-    for split in ("heldout", "target_heldout", "real"):
+    for split in ("heldout", "target_heldout", "real", "people"):
         of_split = [clip for clip in clips if clip.split == split]
         people = sorted({clip.person for clip in of_split})
         some = [[clip for clip in of_split if clip.person == person][:NUM_TEST_CLIPS] for person in people]

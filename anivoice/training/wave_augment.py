@@ -18,6 +18,7 @@ TAPE_SPEEDS = (0.75, 1.35)
 FORMANT_RATIOS = (0.82, 1.22)
 PITCHES_HZ = (75.0, 320.0)
 PITCH_SPREADS = (0.4, 1.8)
+MAX_FALL = 0.7
 SNR_DB = (3.0, 35.0)
 REVERB_SECONDS = (0.08, 0.7)
 LEVELS_DB = (-38.0, -14.0)
@@ -51,12 +52,20 @@ def praat_speaker(samples: Samples, generator: Generator) -> Speaker:
     pitch_hz = float(np.exp(generator.uniform(*np.log(PITCHES_HZ))))
     speed = generator.uniform(0.85, 1.2)
     sound = parselmouth.Sound(samples, RATE_HZ)
-    settings = (PITCH_FLOOR_HZ, PITCH_CEILING_HZ, formants, pitch_hz, spread, float(1 / speed))
     try:
-        changed = call(sound, "Change gender", *settings)
+        pitch = sound.to_pitch(0.8 / PITCH_FLOOR_HZ, PITCH_FLOOR_HZ, PITCH_CEILING_HZ)
+        spread = _bounded_spread(spread, pitch.selected_array["frequency"])
+        changed = call([sound, pitch], "Change gender", formants, pitch_hz, spread, float(1 / speed))
     except parselmouth.PraatError:
         return tape_speed(samples, generator)
     return Speaker(np.asarray(changed.values[0], dtype=np.float64), speed)
+
+
+def _bounded_spread(spread: float, f0_hz: Samples) -> float:
+    """Less where the lowest pitch would fall by more than MAX_FALL of the median: at 0 Hz Praat never comes back."""
+    voiced = f0_hz[f0_hz > 0]
+    fall = 1 - voiced.min() / np.median(voiced) if len(voiced) else 0.0
+    return min(spread, MAX_FALL / max(fall, 1e-6))
 
 
 def vocoder_speaker(samples: Samples, generator: Generator) -> Speaker:

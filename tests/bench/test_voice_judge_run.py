@@ -40,7 +40,7 @@ def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     shutil.copytree(VECTORS / "hubert" / "tiny12_hf_safetensors", weights / "contentvec")
     shutil.copy(VECTORS / "synth" / "v1_f0_40k.pth", weights / "alice.pth")
     monkeypatch.setattr(voice, "SpeakerEncoder", Speakers)
-    monkeypatch.setattr(voice, "Recogniser", Recogniser)
+    monkeypatch.setitem(voice.RECOGNISERS, "pocketsphinx", Recogniser)
     samples, _ = soundfile.read(VECTORS / "audio" / "speech_short_16k.wav")
     t = np.arange(16000) / 16000
     clips = {"target": 0.1 * np.sin(2 * np.pi * 440 * t), "low": samples[:16000]}

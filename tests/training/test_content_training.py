@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from models.small_encoders import TINY
@@ -12,7 +13,8 @@ from training_corpora import write_corpus
 from anivoice.checkpoints.content_file import load_content_model
 from anivoice.errors import InvalidParameter
 from anivoice.models.small_encoder import SmallEncoder
-from anivoice.training.content_cache import load_shard
+from anivoice.training.content_batches import PERSON_EXPONENT, Clips
+from anivoice.training.content_cache import Copy, Shard, load_shard
 from anivoice.training.content_growth import load_base
 from anivoice.training.content_training import ContentTraining, rate_factor, train_content
 
@@ -121,3 +123,13 @@ def test_the_learning_rate_rises_and_falls() -> None:
     rates = [rate_factor(step, 4000) for step in (0, 150, 300, 2000, 4000, 9000)]
     assert rates[0] < rates[1] < rates[2]
     assert rates[2] > rates[3] > rates[4] == rates[5] == pytest.approx(0.03)
+
+
+def test_a_person_is_drawn_by_the_length_of_the_clips() -> None:
+    """Long clips more often than short ones, a person with much less often than in proportion."""
+    mel, phone = np.zeros((1700, 80), np.float16), np.zeros(1700, np.int8)
+    lengths = {"a/long": 800, "a/short": 100, "b/only": 100}
+    copies = [Copy(name, name[0], "e", "train", 0, 0, length, 1.0) for name, length in lengths.items()]
+    drawn = dict(zip(lengths, Clips([Shard(mel, phone, tuple(copies))], ["a", "b"]).probabilities, strict=True))
+    assert drawn["a/long"] == pytest.approx(8 * drawn["a/short"])
+    assert (drawn["a/long"] + drawn["a/short"]) / drawn["b/only"] == pytest.approx(9**PERSON_EXPONENT)

@@ -47,6 +47,15 @@ def test_what_praat_refuses_is_played_at_another_speed() -> None:
     assert len(changed.samples) == pytest.approx(400 / changed.speed, abs=2)
 
 
+def test_a_lively_voice_never_falls_to_a_pitch_of_nothing() -> None:
+    """Praat would not come back: 60 Hz at a median of 200, spread by 1.8, is below zero."""
+    f0_hz = np.array([0.0, 60.0, 200.0, 200.0, 220.0])
+    spread = wave_augment._bounded_spread(1.8, f0_hz)
+    assert spread * (1 - 60 / 200) == pytest.approx(wave_augment.MAX_FALL)
+    assert wave_augment._bounded_spread(0.5, f0_hz) == 0.5
+    assert wave_augment._bounded_spread(1.8, np.zeros(3)) == 1.8
+
+
 def test_noise_has_the_level_that_was_drawn(speech: Samples) -> None:
     for seed in range(6):
         noise = wave_augment.add_noise(speech, np.random.default_rng(seed), babble=speech[::-1].copy()) - speech

@@ -1,4 +1,4 @@
-"""Makes the corpus: `python -m training.corpus.make --out DIR [--parts target,train,...]`, see README.md."""
+"""Makes the corpus: `python -m training.corpus.make --out DIR [--parts target,people,...]`, see README.md."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import soundfile
 
 from training.corpus.phone_maps import to_arpabet
-from training.corpus.plan import PARTS, Job, all_jobs, corpus_texts
+from training.corpus.plan import ECHO, PARTS, PEOPLE, Job, all_jobs, corpus_texts, echo_job, people_jobs
 from training.corpus.speech import Spoken, Utterance
 
 
@@ -18,14 +18,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Make the speech that the embedded networks are trained on.")
     parser.add_argument("--out", type=Path, required=True, help="folder of the corpus")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"which of {', '.join(PARTS)} (all)")
+    parser.add_argument(
+        "--speech", type=Path, help=f"recordings with a manifest.tsv, for the parts {PEOPLE} and {ECHO}"
+    )
+    parser.add_argument("--share", type=float, default=1.0, help="of the sentences of each voice, in every part (1)")
     parser.add_argument("--lexicon", type=Path, help="CMU's dictionary (that of the pocketsphinx package)")
     arguments = parser.parse_args()
     out: Path = arguments.out.resolve()
     texts = corpus_texts(arguments.lexicon)
     (out / "manifest.d").mkdir(parents=True, exist_ok=True)
     for part in arguments.parts.split(","):
-        for job in all_jobs(part, texts, out):
-            _make(job, out)
+        if part == ECHO:
+            _make(echo_job(arguments.speech, arguments.share), out)
+            continue
+        for job in people_jobs(arguments.speech) if part == PEOPLE else all_jobs(part, texts, out):
+            _make(job.shortened(arguments.share), out)
     return 0
 
 
@@ -61,6 +68,7 @@ def _describe(job: Job, text_id: str, texts: Mapping[str, str], spoken: Spoken, 
         phones=to_arpabet(spoken.segments, voice.phone_names),
         licence=voice.licence,
         split=job.split,
+        sex=voice.sex,
     )
 
 

@@ -2,15 +2,19 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
-from training.corpus import foreign, recordings, voices
+from training.corpus import foreign, people, recordings, voices
 from training.corpus.speech import Segment, Spoken
 from training.corpus.text import read_lexicon, sentences
 from training.corpus.voices import Voice, festival_voice
 
 PARTS = ("target", "heldout", "judge", "train", "real")
+PEOPLE, ECHO = "people", "echo"
+"""The parts that are made of recordings, where a folder of them is given: what people say, and the shipped voice saying
+the same."""
 SEED = 20260
 NUM_SENTENCES = 3200
 NUM_HELD_OUT = 120
@@ -37,6 +41,11 @@ class Job:
 
     def speak(self, texts: Mapping[str, str], directory: Path) -> Iterator[tuple[str, Spoken]]:
         return self.voice.speak(texts, directory)
+
+    def shortened(self, share: float) -> "Job":
+        """With the first `share` of the sentences, one at least."""
+        count = max(round(share * len(self.texts)), 1)
+        return replace(self, texts=dict(islice(self.texts.items(), count)))
 
 
 def corpus_texts(lexicon_path: Path | None) -> dict[str, str]:
@@ -78,6 +87,27 @@ def all_jobs(part: str, texts: Mapping[str, str], out: Path) -> Iterator[Job]:
     else:
         yield Job("target_more", TARGET, "reference", _some(trained, NUM_TARGET, len(trained) - NUM_TARGET))
         yield from _training_jobs(trained, out)
+
+
+def people_jobs(speech: Path) -> Iterator[Job]:
+    """A job for each person in a folder of recordings; those who are held out are in the split `people`."""
+    everybody = people.read_recordings(speech)
+    kept = people.held_out(everybody)
+    for person, recordings_of_one in sorted(everybody.items()):
+        by_id = {f"{one.collection}_{one.path.stem}": one for one in recordings_of_one}
+        voice = voices.person_voice(person, by_id)
+        split = PEOPLE if person in kept else "train"
+        texts = {text_id: one.text for text_id, one in by_id.items()}
+        yield Job(f"{PEOPLE}_{person.replace(' ', '_')}", voice, split, texts)
+
+
+def echo_job(speech: Path, share: float) -> Job:
+    """The shipped voice says a share of what each person says who is trained on, each text under the recording's id."""
+    texts: dict[str, str] = {}
+    for job in people_jobs(speech):
+        if job.split == "train":
+            texts |= job.shortened(share).texts
+    return Job(ECHO, TARGET, "reference", {text_id: text.lower() for text_id, text in texts.items()})
 
 
 def _training_jobs(texts: Mapping[str, str], out: Path) -> Iterator[Job]:

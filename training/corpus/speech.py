@@ -10,7 +10,8 @@ Segment = tuple[str, float, float]
 
 @dataclass(frozen=True)
 class Utterance:
-    """A line of the manifest. `path` is relative to the corpus; `text_id` is the same for all who say the sentence."""
+    """A line of the manifest. `path` is relative to the corpus; `text_id` is the same for all who say the sentence;
+    `sex` is F, M or empty."""
 
     path: str
     engine: str
@@ -23,6 +24,7 @@ class Utterance:
     phones: tuple[Segment, ...]
     licence: str
     split: str
+    sex: str = ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)

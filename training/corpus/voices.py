@@ -6,7 +6,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.corpus import aligned, borrowed, espeak, festival, flite, foreign, recordings
+from training.corpus import aligned, borrowed, espeak, festival, flite, foreign, people, recordings
 from training.corpus.phone_maps import ESPEAK, RADIO, Parts
 from training.corpus.speech import Segment, Spoken
 
@@ -48,6 +48,7 @@ class Voice:
     licence: str
     speak: Speak
     phone_names: dict[str, Parts] | dict[str, str] = field(default_factory=lambda: RADIO)
+    sex: str = ""
 
 
 @cache
@@ -104,6 +105,17 @@ def recordings_of_people() -> list[tuple[str, Voice]]:
         (name, Voice("human", name, name, licence, partial(_aligned, recordings.speak, name)))
         for name, licence in licences.items()
     ]
+
+
+def person_voice(person: str, recordings_by_id: Mapping[str, people.Recording]) -> Voice:
+    """One of the people of a folder of recordings."""
+    one = next(iter(recordings_by_id.values()))
+
+    def speak(texts: Mapping[str, str], directory: Path) -> Iterator[tuple[str, Spoken]]:
+        wanted = {text_id: recordings_by_id[text_id] for text_id in texts}
+        yield from people.speak(_aligner(), _espeak_library(), wanted, directory)
+
+    return Voice("human", one.collection, person, one.licence, speak, sex=one.sex)
 
 
 def english_voices() -> list[tuple[str, Voice, int]]:
