@@ -59,10 +59,18 @@ def _serve_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _convert_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", type=Path, metavar="IN", help="audio file or folder")
-    parser.add_argument("output", type=Path, metavar="OUT", help="audio file (wav, flac, ogg, mp3) or folder")
+    parser.add_argument("input", metavar="IN", help="audio file or folder")
+    parser.add_argument("output", metavar="OUT", help="audio file (wav, flac, ogg, mp3) or folder")
     add_device_options(parser)
     add_conversion_options(parser)
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="convert a folder on a Ray cluster; without ADDRESS on this machine. IN and OUT may be object storage",
+    )
+    parser.add_argument("--ray-workers", type=int, metavar="N", help="actors with an engine each (one per GPU or core)")
     parser.add_argument("--output-format", help="wav, flac, ogg or mp3 (default: OUT's ending; wav for folders)")
     parser.add_argument("--output-sample-rate", type=int, help="Hz (default: the voice's)")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
@@ -155,18 +163,17 @@ def _convert(arguments: argparse.Namespace) -> int:
     from anivoice.config import load_default_parameters
 
     parameters = given_parameters(arguments, load_default_parameters())
+    how = (arguments.output_format, arguments.output_sample_rate, arguments.overwrite, arguments.quiet)
+    if arguments.ray is not None:
+        from anivoice.commands.convert_on_ray import convert_folder_on_ray
+
+        folders = (arguments.input, arguments.output)
+        return convert_folder_on_ray(
+            settings_of(arguments), parameters, *folders, *how, arguments.ray, arguments.ray_workers
+        )
     from anivoice.commands.convert import convert_paths
 
-    return convert_paths(
-        settings_of(arguments),
-        parameters,
-        arguments.input,
-        arguments.output,
-        arguments.output_format,
-        arguments.output_sample_rate,
-        arguments.overwrite,
-        arguments.quiet,
-    )
+    return convert_paths(settings_of(arguments), parameters, Path(arguments.input), Path(arguments.output), *how)
 
 
 def _stream(arguments: argparse.Namespace) -> int:
