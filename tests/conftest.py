@@ -1,16 +1,26 @@
 """Fixtures shared by all tests."""
 
 import os
+import sys
 
 # Before torch is imported: two OpenMP threads that spin on a busy core are 30 times slower than two that sleep.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import lzma
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conformance import vectors_dir
+
+
+@pytest.fixture(autouse=True)
+def denormals_as_before() -> Iterator[None]:
+    """What computes switches them off in its thread, which may be that of all the tests."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """`anivoice train voice` from recordings to a voice that converts."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,13 +12,6 @@ from anivoice.commands.main import main
 from anivoice.commands.train_voice import _latent_steps
 from anivoice.training.voice_trainer import TrainingPlan
 from anivoice.voices.assets import EMBEDDED_VOICE
-
-
-@pytest.fixture(autouse=True)
-def denormals_as_before() -> Iterator[None]:
-    """Training switches them off in its process, which here is that of all the tests."""
-    yield
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture
