@@ -81,7 +81,7 @@ class ConversionTask:
 
 def preload() -> None:
     """Imports what the first conversion would import: loading libraries holds up every other thread for a while."""
-    for name in ("faiss", "scipy.signal", "soundfile", "soxr"):
+    for name in ("av", "faiss", "scipy.signal", "soundfile", "soxr"):
         importlib.import_module(name)
 
 
@@ -110,6 +110,16 @@ class ConversionReport:
     sample_rate_hz: int
     num_samples: int
     input_seconds: float
+    notes: tuple[str, ...] = ()
+    """Sentences for the user: what could not be done exactly as it was asked."""
+
+
+def notes_on(task: ConversionTask, notes: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """`notes`, and what of the parameters the voice cannot do."""
+    if task.parameters.index_rate == 0 or task.voice.index is not None:
+        return notes
+    told = f"voice {task.voice.name} has no index: index_rate {task.parameters.index_rate:g} does nothing"
+    return (*notes, told)
 
 
 def convert_file(
@@ -145,7 +155,7 @@ def convert_file(
         peak = _finish(converted, envelope, finished, task.voice.config.sample_rate_hz, rate_hz, num_samples, job)
         blocks = _until_cancelled(finished.blocks(), job)
         encode(blocks, 1 / max(1.0, peak / MAX_OUTPUT_PEAK), destination, rate_hz, task.output_format)
-    return ConversionReport(rate_hz, num_samples, info.num_frames / info.sample_rate_hz)
+    return ConversionReport(rate_hz, num_samples, info.num_frames / info.sample_rate_hz, notes_on(task, info.notes))
 
 
 def convert_recording(

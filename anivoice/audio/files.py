@@ -1,17 +1,19 @@
-"""Audio files in and out, in blocks: any format that libsndfile reads, mono; temporary audio that outlives nothing."""
+"""Audio files in and out, in blocks: any that can be read, mono; temporary audio that outlives nothing."""
 
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import IO, Any, BinaryIO, Literal, get_args
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import IO, BinaryIO, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anivoice.audio.mixdown import ChannelLevels
 from anivoice.audio.resampler import StreamResampler
+from anivoice.audio.sound_reader import BLOCK_FRAMES, open_sound
 from anivoice.errors import InvalidParameter, TooLarge, UndecodableAudio
 
-BLOCK_FRAMES = 65536
 OutputFormat = Literal["wav", "flac", "ogg", "mp3"]
 OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 CONTENT_TYPES: dict[OutputFormat, str] = {
@@ -51,6 +53,10 @@ class Scratch:
         for start in range(0, self._length, block_samples):
             yield self[start : start + block_samples]
 
+    def clear(self) -> None:
+        self._file.truncate(0)
+        self._length = 0
+
     def close(self) -> None:
         self._file.close()
 
@@ -71,62 +77,74 @@ class DecodedInfo:
     peak: float
     """Largest magnitude at 16 kHz, mono."""
 
+    notes: tuple[str, ...] = ()
+    """Sentences for the user: what was not as it should be."""
+
 
 def decode(
     file: BinaryIO, into: Scratch, rate_hz: int, max_seconds: float, check: Callable[[], None] = lambda: None
 ) -> DecodedInfo:
     """Decodes, mixes down to mono and resamples to `rate_hz`, block by block; `check` is called before each.
 
-    Raises UndecodableAudio if it is no audio that libsndfile reads or holds none, TooLarge beyond `max_seconds`, and
-    what `check` raises.
+    Channels without sound count for nothing, and of channels that cancel each other the loudest is taken: the file is
+    then read twice. Raises UndecodableAudio if it is no audio that can be read or holds none, TooLarge beyond
+    `max_seconds`, and what `check` raises.
     """
-    import soundfile
+    if not file.read(1):
+        raise UndecodableAudio("audio_file is empty: it has 0 bytes; send a recording")
+    levels, info = _decode_once(file, into, rate_hz, max_seconds, check, None)
+    if (weights := levels.weights) is None:
+        return info
+    into.clear()
+    cancels = levels.cancels
+    _, again = _decode_once(file, into, rate_hz, max_seconds, check, weights)
+    if not cancels:
+        return again
+    channel = 1 + int(weights.argmax())
+    note = f"the channels of audio_file cancel each other; only channel {channel} of {len(weights)} was taken"
+    return replace(again, notes=(*again.notes, note))
 
-    try:
-        with soundfile.SoundFile(file) as sound:
-            _check_format(sound.samplerate, sound.channels)
-            num_frames, peak = _decode_blocks(sound, into, rate_hz, max_seconds, check)
-            info = DecodedInfo(sound.samplerate, num_frames, sound.channels, peak)
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a file named .raw, which tells no format
-        reason = str(error).removeprefix("Error opening ").split(": ", 1)[-1].rstrip(".")
-        raise UndecodableAudio(
-            f"audio_file is not audio that can be decoded ({reason}); send WAV, FLAC, OGG, MP3, AIFF or another format "
-            "of libsndfile"
-        ) from error
-    if info.num_frames == 0:
+
+def _decode_once(
+    file: BinaryIO,
+    into: Scratch,
+    rate_hz: int,
+    max_seconds: float,
+    check: Callable[[], None],
+    weights: NDArray[np.float32] | None,
+) -> tuple[ChannelLevels, DecodedInfo]:
+    """`weights`: what to take of each channel, None: their mean."""
+    file.seek(0)
+    with open_sound(file) as sound:
+        levels = ChannelLevels(sound.num_channels)
+        resampler = StreamResampler(sound.sample_rate_hz, rate_hz)
+        num_frames, peak = 0, 0.0
+        for block in chain(sound.blocks, (np.zeros((0, sound.num_channels), np.float32),)):
+            check()
+            num_frames += len(block)
+            if num_frames > max_seconds * sound.sample_rate_hz:
+                raise TooLarge(f"audio_file is longer than the limit of {max_seconds:.0f} s; send it in parts")
+            mono = block.mean(axis=1, dtype=np.float32) if weights is None else block @ weights
+            levels.feed(block, mono)
+            resampled = resampler.feed(mono, last=len(block) == 0)
+            _check_finite(mono, resampled)
+            peak = max(peak, float(np.abs(resampled).max(initial=0.0)))
+            into.append(resampled)
+    if num_frames == 0:
         raise UndecodableAudio("audio_file holds no audio: it has 0 samples")
-    return info
-
-
-def _check_format(sample_rate_hz: int, num_channels: int) -> None:
-    if not 1000 <= sample_rate_hz <= 768000:
-        raise UndecodableAudio(f"audio_file has a sample rate of {sample_rate_hz} Hz; 1000 to 768000 are understood")
-    if num_channels > 64:
-        raise UndecodableAudio(f"audio_file has {num_channels} channels; up to 64 are understood")
-
-
-def _decode_blocks(
-    sound: Any, into: Scratch, rate_hz: int, max_seconds: float, check: Callable[[], None]
-) -> tuple[int, float]:
-    """Frames read and the peak of what was written."""
-    resampler = StreamResampler(sound.samplerate, rate_hz)
-    num_frames, peak, at_end = 0, 0.0, False
-    while not at_end:
-        check()
-        block = sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
-        at_end = len(block) == 0
-        num_frames += len(block)
-        if num_frames > max_seconds * sound.samplerate:
-            raise TooLarge(f"audio_file is longer than the limit of {max_seconds:.0f} s; send it in parts")
-        mono = block.mean(axis=1, dtype=np.float32)
-        resampled = resampler.feed(mono, last=at_end)
-        if not (np.isfinite(mono).all() and np.isfinite(resampled).all()):
-            raise UndecodableAudio("audio_file holds samples that are not numbers (NaN or infinite) or far too large")
-        peak = max(peak, float(np.abs(resampled).max(initial=0.0)))
-        into.append(resampled)
-    if num_frames > 0 and len(into) == 0:
+    if len(into) == 0:
         into.append(np.zeros(1, np.float32))  # a recording of less than one sample at the new rate
-    return num_frames, peak
+    notes = (_damage(sound.num_damaged),) if sound.num_damaged else ()
+    return levels, DecodedInfo(sound.sample_rate_hz, num_frames, sound.num_channels, peak, notes)
+
+
+def _check_finite(*signals: NDArray[np.float32]) -> None:
+    if not all(np.isfinite(signal).all() for signal in signals):
+        raise UndecodableAudio("audio_file holds samples that are not numbers (NaN or infinite) or far too large")
+
+
+def _damage(num_damaged: int) -> str:
+    return f"audio_file is damaged: {num_damaged} of its pieces could not be decoded and were left out"
 
 
 def check_output(output_format: str, sample_rate_hz: int) -> OutputFormat:

@@ -2,12 +2,14 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress as ProgressBars
 from rich.progress import TaskID
 
@@ -19,9 +21,38 @@ from anivoice.errors import AnivoiceError, InvalidParameter
 from anivoice.offline import ConversionTask, Progress, convert_file, settle
 from anivoice.parameters import ConversionParameters
 
-AUDIO_SUFFIXES = frozenset(
-    (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64")
+PLAIN_SUFFIXES = (
+    ".wav",
+    ".flac",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".mp3",
+    ".aif",
+    ".aiff",
+    ".aifc",
+    ".au",
+    ".caf",
+    ".w64",
+    ".rf64",
 )
+PHONE_SUFFIXES = (
+    ".m4a",
+    ".mp4",
+    ".m4b",
+    ".mov",
+    ".3gp",
+    ".aac",
+    ".webm",
+    ".weba",
+    ".mka",
+    ".wma",
+    ".wv",
+    ".ac3",
+    ".amr",
+)
+AUDIO_SUFFIXES = frozenset((*PLAIN_SUFFIXES, *PHONE_SUFFIXES))
+"""What of a folder is converted. A single file may be called as it likes."""
 
 
 def convert_paths(
@@ -57,7 +88,7 @@ def plan_files(
         if not files:
             raise InvalidParameter(f"IN: there are no audio files in {source}")
         fmt = check_output(output_format or "wav", 48000)
-        pairs = [(path, destination / path.relative_to(source).with_suffix(f".{fmt}"), fmt) for path in files]
+        pairs = [(path, target, fmt) for path, target in _targets(files, source, destination, fmt)]
     elif source.is_file():
         target = destination / f"{source.stem}.{output_format or 'wav'}" if destination.is_dir() else destination
         fmt = check_output(output_format or target.suffix.lstrip(".").lower() or "wav", 48000)
@@ -66,11 +97,24 @@ def plan_files(
         raise InvalidParameter(f"IN: there is no file or folder {source}")
     targets = [target for _, target, _ in pairs]
     if len(set(targets)) < len(targets):
-        raise InvalidParameter("IN: two files differ only in their endings and would have the same output; rename one")
+        raise InvalidParameter("IN: two files would have the same output; rename one")
     for path, target, _ in pairs:
         if target.exists() and (not overwrite or target.samefile(path)):
             raise InvalidParameter(f"OUT: {target} exists; choose another name, or --overwrite")
     return iter(pairs)
+
+
+def _targets(files: list[Path], source: Path, destination: Path, fmt: str) -> Iterator[tuple[Path, Path]]:
+    """Where each file's result goes. Where two differ only in their endings, the endings stay: `x.mp3.wav`."""
+    plain = {path: destination / path.relative_to(source).with_suffix(f".{fmt}") for path in files}
+    counts = Counter(plain.values())
+    for path, target in plain.items():
+        if counts[target] > 1:
+            target = target.with_name(f"{path.name}.{fmt}")
+            print(
+                f"{path}: its result is called {target.name}, for others differ only in their endings", file=sys.stderr
+            )
+        yield path, target
 
 
 def _convert_all(
@@ -84,7 +128,7 @@ def _convert_all(
     failed = 0
     with ProgressBars(console=Console(stderr=True), disable=quiet) as bars:
         for source, target, fmt in pairs:
-            bar = bars.add_task(source.name, total=1.0)
+            bar = bars.add_task(escape(source.name), total=1.0)
             rate_hz = settle_output_rate(fmt, output_rate_hz, task.voice.config.sample_rate_hz)
             one = replace(task, output_format=fmt, output_rate_hz=rate_hz, max_seconds=max_seconds)
             try:
@@ -108,8 +152,10 @@ def _convert_one(room: EngineRoom, task: ConversionTask, source: Path, target: P
     job = Job()
     try:
         with source.open("rb") as read, unfinished.open("wb+") as write:
-            convert_file(room.engine, task, read, write, job, progress)
+            report = convert_file(room.engine, task, read, write, job, progress)
         unfinished.replace(target)
+        for note in report.notes:
+            print(f"{source}: {note}", file=sys.stderr)
     finally:
         job.cancel()
         unfinished.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
@@ -140,7 +140,13 @@ def answer_headers(converted: Converted, parameters: FileParameters, file_name: 
         "X-Anivoice-Sample-Rate": str(report.sample_rate_hz),
         "X-Anivoice-Audio-Seconds": f"{report.num_samples / report.sample_rate_hz:.6f}",
         "X-Anivoice-Real-Time-Factor": f"{converted.seconds / report.input_seconds:.4f}",
+        **_notes_header(report.notes),
     }
+
+
+def _notes_header(notes: Sequence[str]) -> dict[str, str]:
+    """Sentences, each percent-encoded: it may hold a voice's name."""
+    return {"X-Anivoice-Notes": ", ".join(quote(note, safe=" :;.()") for note in notes)} if notes else {}
 
 
 def content_disposition(upload_name: str, voice_name: str, output_format: str) -> str:

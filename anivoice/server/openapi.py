@@ -38,6 +38,7 @@ ANSWER_HEADERS = {
     "X-Anivoice-Pitch-Method": "The pitch method that was used; `none` for voices without pitch.",
     "X-Anivoice-Seed": "The seed that was used; sending it again gives the same bytes.",
     "X-Anivoice-Index": "`used`, `off` (index_rate is 0) or `none` (the voice has no index).",
+    "X-Anivoice-Notes": "What could not be done exactly as asked, in sentences, percent-encoded, separated by `, `.",
     "X-Anivoice-Sample-Rate": "Sample rate of the answer in Hz.",
     "X-Anivoice-Audio-Seconds": "Length of the answer in seconds.",
     "X-Anivoice-Real-Time-Factor": "Time of the conversion over the length of the audio; below 1 is faster than live.",
@@ -221,7 +222,7 @@ def _form_schema(defaults: ConversionParameters) -> Json:
     audio: Json = {
         "type": "string",
         "contentMediaType": "application/octet-stream",
-        "description": "The recording: WAV, FLAC, OGG, MP3, AIFF or another format that libsndfile reads.",
+        "description": "The recording: WAV, FLAC, OGG, MP3, AIFF or another format, see docs/formats.md.",
     }
     return {
         **schema,

@@ -13,6 +13,8 @@ from anivoice.commands.main import build_parser, main
 from anivoice.commands.options import format_default
 from anivoice.config import Settings
 
+CASES = Path(__file__).parents[1] / "data" / "cases"
+
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -97,6 +99,24 @@ def test_convert_a_folder(weights: Path, speech: Path, tmp_path: Path, capsys: p
     found = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert found == ["b.wav", str(Path("deep") / "a.wav")]
     assert soundfile.info(tmp_path / "out" / "b.wav").samplerate == 16000
+
+
+def test_recordings_of_phones_and_browsers_and_two_of_one_stem_are_converted(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "from people", tmp_path / "out"
+    folder.mkdir()
+    for source, name in (("a.m4a", "[x].M4A"), ("a.webm", "x.webm"), ("pipe.flac", "x.flac"), ("size0.wav", "y.wav")):
+        (folder / name).write_bytes((CASES / source).read_bytes())
+    arguments = ["--pitch-extraction-algo", "pm", "--index-rate", "0.5"]
+    assert main(["convert", str(folder), str(out), *arguments]) == 0
+    told = capsys.readouterr().err
+    assert "x.flac: its result is called x.flac.wav" in told
+    assert "x.webm: its result is called x.webm.wav" in told
+    assert "has no index: index_rate 0.5 does nothing" in told
+    assert "[x].M4A" in told
+    assert sorted(path.name for path in out.iterdir()) == ["[x].wav", "x.flac.wav", "x.webm.wav", "y.wav"]
+    assert soundfile.info(out / "y.wav").duration == pytest.approx(20000 / 44100, abs=0.001)
 
 
 @pytest.mark.parametrize(

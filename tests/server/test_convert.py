@@ -2,12 +2,16 @@
 
 import io
 import re
+from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 import soundfile
 
 from anivoice.server.convert import content_disposition
+
+CASES = Path(__file__).parents[1] / "data" / "cases"
 
 
 @pytest.fixture
@@ -56,6 +60,21 @@ async def test_voices(client, form, speech, fields, pitch, index):
     assert re.fullmatch(r"upload;dur=[\d.]+, wait;dur=[\d.]+, convert;dur=[\d.]+", headers["Server-Timing"])
     assert headers["Content-Disposition"] == f'attachment; filename="my speech_{name}.wav"'
     assert headers["Content-Type"] == "audio/wav"
+    note = "voice bob has no index: index_rate 0.7 does nothing" if index == "none" else None
+    assert unquote(headers.get("X-Anivoice-Notes", "")) == (note or "")
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.webm", "pipe.flac", "oggflac-from-pipe.ogg", "size0.wav"])
+async def test_recordings_of_phones_browsers_and_pipes(client, form, name):
+    headers, body = await convert(client, form((CASES / name).read_bytes(), name, model_name="alice"))
+    assert np.abs(read(body)[0]).max() > 0.001
+    assert "X-Anivoice-Notes" not in headers
+
+
+async def test_stereo_that_cancels_itself_is_heard_and_told(client, form):
+    headers, body = await convert(client, form((CASES / "antiphase.wav").read_bytes(), model_name="alice"))
+    assert np.abs(read(body)[0]).max() > 0.001
+    assert "the channels of audio_file cancel each other" in unquote(headers["X-Anivoice-Notes"])
 
 
 async def test_same_seed_same_bytes(client, form, speech):
