@@ -23,19 +23,19 @@ from anivoice.audio.files import OutputFormat, Scratch, decode, encode
 from anivoice.audio.resampler import StreamResampler
 from anivoice.audio.segmentation import (
     DEFAULT_PROFILE,
-    FRAME_SAMPLES,
-    SAMPLE_RATE_HZ,
     Profile,
     Segment,
     Source,
+    content_frames,
     find_cuts,
     high_pass_chunks,
     plan_exact,
     read_reflected,
 )
-from anivoice.engine.batch import NO_PITCH, Job, PitchRequest, SegmentRequest
+from anivoice.engine.batch import NO_PITCH, Job, PitchRequest, WindowRequest
 from anivoice.engine.engine import Engine
-from anivoice.errors import Cancelled, InvalidModelFile, InvalidParameter
+from anivoice.errors import Cancelled, InvalidParameter
+from anivoice.frames import FRAME_SAMPLES, SAMPLE_RATE_HZ, WindowLayout
 from anivoice.models.voice_config import UnvoicedF0
 from anivoice.parameters import ConversionParameters
 from anivoice.stages.options import ConversionOptions
@@ -145,7 +145,6 @@ def convert_file(
             filtered.append(chunk)
         made_rms = FrameRms(task.voice.config.sample_rate_hz // 2)
         for piece in convert_recording(engine, task, filtered, job, progress):
-            _check_finite(piece, task.voice)
             made_rms.feed(piece)
             converted.append(piece)
         envelope = VolumeEnvelope(
@@ -193,36 +192,39 @@ def convert_segments(
     computes, sample for sample; with `plan_exact` and `source_phases` the joints are continuous and nothing is missing.
     """
     requests = (
-        segment_request(task.voice, task.options, recording, segment, f0_hz, profile, phase, task.seed)
+        segment_request(task, recording, segment, f0_hz, profile, phase)
         for segment, phase in zip(segments, phases, strict=True)
     )
-    return _in_order(engine, requests, job)
+    return (result.waveform for result in _in_order(engine, requests, job))
 
 
 def segment_request(
-    voice: Voice,
-    options: ConversionOptions,
+    task: ConversionTask,
     recording: Source,
     segment: Segment,
     f0_hz: NDArray[np.float64] | None,
     profile: Profile,
     initial_phase: float = 0.0,
-    noise_seed: int | None = None,
-) -> SegmentRequest:
-    """The engine's request for a segment. `f0_hz` is the whole recording's, its first frame `pad_samples` before 0."""
+) -> WindowRequest:
+    """The engine's request for a segment. `f0_hz` is the whole recording's as it is to be heard, its first frame
+    `pad_samples` before 0; `initial_phase` that of the source before the window, in cycles.
+    """
     samples = read_reflected(recording, segment.window_start, segment.window_stop)
     frame = (segment.window_start + profile.pad_samples) // FRAME_SAMPLES
-    window_f0 = None if f0_hz is None else f0_hz[frame : frame + segment.window_frames]
-    return SegmentRequest(
-        voice,
-        np.ascontiguousarray(samples, np.float32),
-        window_f0,
-        segment.first_frame,
-        segment.num_frames,
-        options,
-        initial_phase,
-        noise_seed,
-        segment.window_start // FRAME_SAMPLES,
+    num_frames = min(content_frames(len(samples)), segment.window_frames)
+    window_f0 = np.zeros(num_frames) if f0_hz is None else f0_hz[frame : frame + num_frames]
+    first, rate_hz = segment.first_frame, task.voice.config.sample_rate_hz
+    lookahead = num_frames - first - segment.num_frames
+    return WindowRequest(
+        voice=task.voice,
+        layout=WindowLayout(segment.num_frames, context_frames=first, lookahead_frames=lookahead),
+        samples=np.ascontiguousarray(samples, np.float32),
+        window_frame=segment.window_start // FRAME_SAMPLES,
+        f0_known_hz=np.ascontiguousarray(window_f0),
+        num_known_frames=num_frames,
+        initial_phase=float(phases_before(window_f0[:first], rate_hz, initial_phase)[-1]),
+        noise_seed=task.seed,
+        options=task.options,
     )
 
 
@@ -272,10 +274,15 @@ def source_phases(
     """
     if f0_hz is None:
         return [0.0] * len(segments)
-    advance = np.remainder(f0_hz / sample_rate_hz * (sample_rate_hz // 100), 1.0)
-    phase = np.concatenate([[0.0], np.cumsum(advance)])
+    phase = phases_before(f0_hz, sample_rate_hz)
     phase -= phase[profile.pad_samples // FRAME_SAMPLES]
     return [float(phase[(s.window_start + profile.pad_samples) // FRAME_SAMPLES] % 1.0) for s in segments]
+
+
+def phases_before(f0_hz: NDArray[np.float64], sample_rate_hz: int, initial_phase: float = 0.0) -> NDArray[np.float64]:
+    """Phase of the source before each of P frames and after the last, `[P + 1]`, in cycles, not reduced to one."""
+    advance = np.remainder(f0_hz / sample_rate_hz * (sample_rate_hz // 100), 1.0)
+    return np.concatenate([[initial_phase], initial_phase + np.cumsum(advance)])
 
 
 class Scaled:
@@ -290,14 +297,6 @@ class Scaled:
 
     def __getitem__(self, part: slice) -> NDArray[np.float64]:
         return self.source[part] * np.float64(self.gain)
-
-
-def _check_finite(waveform: NDArray[np.float32], voice: Voice) -> None:
-    if not np.isfinite(waveform).all():
-        raise InvalidModelFile(
-            f"voice {voice.name} gives values that are not numbers: its file is broken, or float16 is too narrow for "
-            "it (--precision fp32, or ANIVOICE_PRECISION=fp32)"
-        )
 
 
 def _finish(
@@ -329,9 +328,7 @@ def _block_lengths(length: int, block: int = 2**18) -> Iterator[int]:
         yield min(block, length - start)
 
 
-def _in_order(
-    engine: Engine, requests: Iterator[PitchRequest] | Iterator[SegmentRequest], job: Job
-) -> Iterator[NDArray[np.float32]]:
+def _in_order(engine: Engine, requests: Iterator[PitchRequest] | Iterator[WindowRequest], job: Job) -> Iterator[Any]:
     """Results in the order of the requests, with a few in the engine at once."""
     waiting: deque[Future[Any]] = deque()
     for request in requests:

@@ -13,6 +13,11 @@ from pathlib import Path
 
 import pytest
 from conformance import vectors_dir
+from hypothesis import settings
+
+# How long an example takes says more about what else this machine does.
+settings.register_profile("anywhere", deadline=None)
+settings.load_profile("anywhere")
 
 
 @pytest.fixture(autouse=True)

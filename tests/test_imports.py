@@ -16,14 +16,14 @@ from conformance import OWN_VECTORS
 PACKAGE = Path(__file__).parents[1] / "anivoice"
 
 ALLOWED = {
-    "audio": {"errors"},
+    "audio": {"errors", "frames"},
     "models": {"process", "errors"},
     "checkpoints": {"models", "errors"},
-    "stages": {"models", "checkpoints", "errors"},
+    "stages": {"frames", "models", "checkpoints", "errors"},
     "voices": {"models", "checkpoints", "errors", "stages", "parameters"},
-    "engine": {"process", "stages", "models", "checkpoints", "voices", "errors"},
-    "live": {"engine", "audio", "stages", "models", "voices", "parameters", "errors"},
-    "training": {"audio", "checkpoints", "models", "stages", "voices", "errors"},
+    "engine": {"process", "stages", "models", "checkpoints", "voices", "errors", "frames"},
+    "live": {"engine", "audio", "stages", "models", "voices", "parameters", "errors", "frames"},
+    "training": {"audio", "checkpoints", "models", "stages", "voices", "errors", "frames"},
 }
 """What a room may import of the package, beside itself."""
 
@@ -44,10 +44,11 @@ sys.meta_path = [OnlyTorchAndNumpy if finder is PathFinder else finder for finde
 """
 
 CONVERSION = """
-import dataclasses, pathlib, types
+import pathlib, types
 import numpy as np
-from anivoice.engine.batch import Job, LiveRequest, SegmentRequest
+from anivoice.engine.batch import Job, WindowRequest
 from anivoice.engine.runtime import build_engine_room
+from anivoice.frames import WindowLayout
 from anivoice.stages.options import ConversionOptions
 settings = types.SimpleNamespace(weights_dir=pathlib.Path(sys.argv[1]), device="cpu", gpu_index=None, precision="auto",
     threads=1, voice_cache_mb=64, max_live_batch=None, cuda_graphs=True, keep_warm=None)
@@ -55,11 +56,11 @@ room = build_engine_room(settings)
 room.engine.start()
 voice = room.voices.acquire("alice", False)
 samples, f0_hz = np.zeros(16000, np.float32), np.full(100, 100.0)
-segment = SegmentRequest(voice, samples, f0_hz, 40, 20, ConversionOptions(), noise_seed=1)
-print(len(room.engine.submit(segment, Job()).result()))
-live = LiveRequest(voice, samples, 0, 60, 20, 16, 0, f0_hz.astype(np.float32), 100, 0.0, 1, "none", 0.0, 0.0, "zero",
-    ConversionOptions())
-live = dataclasses.replace(live, voice=room.voices.acquire("whisper", False))
+segment = WindowRequest(voice=voice, layout=WindowLayout(20, 40, 0, 38), samples=samples, window_frame=0,
+    f0_known_hz=f0_hz[:98], num_known_frames=98, noise_seed=1)
+print(len(room.engine.submit(segment, Job()).result().waveform))
+live = WindowRequest(voice=room.voices.acquire("whisper", False), layout=WindowLayout(16, 80, 3, 0, 1),
+    samples=samples, window_frame=0, f0_known_hz=f0_hz.astype(np.float32), num_known_frames=100, noise_seed=1)
 print(len(room.engine.submit(live, Job(), deadline_s=0.0).result().waveform))
 room.engine.stop()
 """

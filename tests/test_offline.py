@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from anivoice.audio.segmentation import (
     plan_reference,
     read_reflected,
 )
-from anivoice.engine.batch import Job, Request, SegmentRequest
+from anivoice.engine.batch import Job, Request, WindowRequest
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
 from anivoice.errors import Cancelled, InvalidModelFile, InvalidParameter, MissingAsset, TooLarge, UndecodableAudio
@@ -259,11 +260,9 @@ def test_samples_that_overflow_on_the_way_are_refused() -> None:
 def test_a_voice_that_gives_no_numbers_is_told(room: Room, alice: Voice) -> None:
     class Broken(Engine):
         def submit(self, request: Request, job: Job, deadline_s: float | None = None) -> "Future[Any]":
-            future = room.engine.submit(request, job, deadline_s)
-            if isinstance(request, SegmentRequest):
-                future = Future()
-                future.set_result(np.full(request.num_frames * 400, np.nan, np.float32))
-            return future
+            if isinstance(request, WindowRequest):
+                request = replace(request, samples=np.full_like(request.samples, np.nan))
+            return room.engine.submit(request, job, deadline_s)
 
     with pytest.raises(InvalidModelFile, match="voice alice gives values that are not numbers"):
         convert_file(Broken(room.runner), room.task(alice), wav(speech()), io.BytesIO(), Job())

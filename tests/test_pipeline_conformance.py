@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from anivoice.audio.envelope import VolumeEnvelope, frame_rms
 from anivoice.audio.files import to_int16
 from anivoice.audio.resampler import StreamResampler
-from anivoice.audio.segmentation import FRAME_SAMPLES, Profile, Segment, find_cuts, high_pass, plan_reference
+from anivoice.audio.segmentation import Profile, Segment, find_cuts, high_pass, plan_reference
 from anivoice.engine.batch import Job
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
+from anivoice.frames import FRAME_SAMPLES
 from anivoice.offline import ConversionTask, convert_segments, finish_contour
 from anivoice.parameters import ConversionParameters
 from anivoice.voices.voice import Voice

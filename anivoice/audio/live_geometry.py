@@ -12,15 +12,11 @@ leaves at step `k` began `delay` before `end(k)`.
 """
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal, NamedTuple
 
 from anivoice.errors import InvalidParameter
+from anivoice.frames import FRAME_MS, WindowLayout
 
-FRAME_MS = 10
-FRAME_SAMPLES = 160
-SAMPLE_RATE_HZ = 16000
 SEARCH_FRAMES = 1
 MIN_BLOCK_MS, MAX_BLOCK_MS = 20, 2000
 MAX_CONTEXT_MS = 10_000
@@ -30,72 +26,42 @@ MAX_LOOKAHEAD_MS = 500
 Preset = Literal["ultra", "low", "balanced", "quality"]
 
 
-@dataclass(frozen=True)
-class LiveGeometry:
-    """All lengths of a stream's windows, in frames of 10 ms."""
-
-    block_frames: int
-    context_frames: int
-    crossfade_frames: int
-    lookahead_frames: int
-    search_frames: int = SEARCH_FRAMES
-
-    @property
-    def block_samples(self) -> int:
-        """Input samples at 16 kHz of a block."""
-        return self.block_frames * FRAME_SAMPLES
-
-    @cached_property
-    def decode_frames(self) -> int:
-        """Frames that a step decodes."""
-        return self.crossfade_frames + self.search_frames + self.block_frames
-
-    @cached_property
-    def window_frames(self) -> int:
-        """Frames that a step sees; even, and so is the frame it starts at."""
-        frames = self.context_frames + self.decode_frames + self.lookahead_frames
-        return frames + frames % 2
-
-    @cached_property
-    def first_decoded_frame(self) -> int:
-        """Within the window."""
-        return self.window_frames - self.lookahead_frames - self.decode_frames
-
-    @property
-    def delay_frames(self) -> float:
-        """From a sample's arrival, as the last of its block, to the block's leaving; without the block itself."""
-        return self.lookahead_frames + self.crossfade_frames + self.search_frames / 2
-
-    def end_frame(self, step: int) -> int:
-        """Absolute frame at which the window of `step` ends, and the input that it needs."""
-        return (step + 1) * self.block_frames
-
-    def latency_ms(self, resampling_ms: float, computing_ms: float) -> dict[str, float]:
-        """The delay contract, each term by name, and the sum as `total`."""
-        terms = {
-            "block": float(FRAME_MS * self.block_frames),
-            "lookahead": float(FRAME_MS * self.lookahead_frames),
-            "crossfade": float(FRAME_MS * self.crossfade_frames),
-            "search": FRAME_MS * self.search_frames / 2,
-            "resampling": resampling_ms,
-            "computing": computing_ms,
-        }
-        return {**terms, "total": sum(terms.values())}
+def live_layout(block_frames: int, context_frames: int, crossfade_frames: int, lookahead_frames: int) -> WindowLayout:
+    """A live window of these lengths in frames of 10 ms."""
+    return WindowLayout(block_frames, context_frames, crossfade_frames, lookahead_frames, SEARCH_FRAMES)
 
 
-PRESET_GEOMETRY: dict[Preset, LiveGeometry] = {
-    "ultra": LiveGeometry(block_frames=4, context_frames=100, crossfade_frames=2, lookahead_frames=2),
-    "low": LiveGeometry(block_frames=8, context_frames=150, crossfade_frames=2, lookahead_frames=4),
-    "balanced": LiveGeometry(block_frames=16, context_frames=250, crossfade_frames=2, lookahead_frames=6),
-    "quality": LiveGeometry(block_frames=32, context_frames=250, crossfade_frames=4, lookahead_frames=10),
+def delay_frames(layout: WindowLayout) -> float:
+    """From a sample's arrival, as the last of its block, to the block's leaving; without the block itself."""
+    return layout.lookahead_frames + layout.crossfade_frames + layout.search_frames / 2
+
+
+def latency_ms(layout: WindowLayout, resampling_ms: float, computing_ms: float) -> dict[str, float]:
+    """The delay contract, each term by name, and the sum as `total`."""
+    terms = {
+        "block": float(FRAME_MS * layout.block_frames),
+        "lookahead": float(FRAME_MS * layout.lookahead_frames),
+        "crossfade": float(FRAME_MS * layout.crossfade_frames),
+        "search": FRAME_MS * layout.search_frames / 2,
+        "resampling": resampling_ms,
+        "computing": computing_ms,
+    }
+    return {**terms, "total": sum(terms.values())}
+
+
+PRESET_GEOMETRY: dict[Preset, WindowLayout] = {
+    "ultra": live_layout(block_frames=4, context_frames=100, crossfade_frames=2, lookahead_frames=2),
+    "low": live_layout(block_frames=8, context_frames=150, crossfade_frames=2, lookahead_frames=4),
+    "balanced": live_layout(block_frames=16, context_frames=250, crossfade_frames=2, lookahead_frames=6),
+    "quality": live_layout(block_frames=32, context_frames=250, crossfade_frames=4, lookahead_frames=10),
 }
 """Delay is spent on look-ahead rather than on crossfade: windows that know what comes next agree where they meet, and a
 shorter crossfade is less to decode.
 """
 
-LONGER_GEOMETRY: dict[str, LiveGeometry] = {
-    "long": LiveGeometry(block_frames=64, context_frames=100, crossfade_frames=4, lookahead_frames=10),
-    "longest": LiveGeometry(block_frames=96, context_frames=100, crossfade_frames=4, lookahead_frames=10),
+LONGER_GEOMETRY: dict[str, WindowLayout] = {
+    "long": live_layout(block_frames=64, context_frames=100, crossfade_frames=4, lookahead_frames=10),
+    "longest": live_layout(block_frames=96, context_frames=100, crossfade_frames=4, lookahead_frames=10),
 }
 """For machines that no preset suits, with as little context as is of use. Only `auto` takes them; their lengths can be
 asked for by number.
@@ -106,7 +72,7 @@ class NamedGeometry(NamedTuple):
     """What a stream runs with. `name`: a preset, or one of LONGER_GEOMETRY."""
 
     name: str
-    geometry: LiveGeometry
+    geometry: WindowLayout
 
 
 def live_geometry(
@@ -115,7 +81,7 @@ def live_geometry(
     context_ms: float | None = None,
     crossfade_ms: float | None = None,
     lookahead_ms: float | None = None,
-) -> LiveGeometry:
+) -> WindowLayout:
     """A preset with the given lengths in place of its own, rounded up to the grid. Raises InvalidParameter."""
     return _with_lengths(PRESET_GEOMETRY[preset], block_ms, context_ms, crossfade_ms, lookahead_ms)
 
@@ -135,13 +101,13 @@ def auto_geometries(
 
 
 def _with_lengths(
-    base: LiveGeometry,
+    base: WindowLayout,
     block_ms: float | None,
     context_ms: float | None,
     crossfade_ms: float | None,
     lookahead_ms: float | None,
-) -> LiveGeometry:
-    return LiveGeometry(
+) -> WindowLayout:
+    return live_layout(
         _frames("block_ms", block_ms, base.block_frames, MIN_BLOCK_MS, MAX_BLOCK_MS, grid=2),
         _frames("context_ms", context_ms, base.context_frames, 0, MAX_CONTEXT_MS, grid=2),
         _frames("crossfade_ms", crossfade_ms, base.crossfade_frames, FRAME_MS, MAX_CROSSFADE_MS, grid=1),

@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLE_RATE_HZ = 16000
-FRAME_SAMPLES = 160
+from anivoice.frames import FRAME_SAMPLES, SAMPLE_RATE_HZ
+
 CONTENT_HOP_SAMPLES = 320
 """Cuts on this grid keep the content frames of all windows on one grid."""
 

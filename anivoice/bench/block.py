@@ -20,7 +20,7 @@ from anivoice.bench.plain_window import PlainResult, plain_window_steps
 from anivoice.bench.synthetic import synthetic_rmvpe_state, synthetic_speech
 from anivoice.bench.synthetic_room import synthetic_room
 from anivoice.config import Settings
-from anivoice.engine.batch import LiveRequest, LiveResult, Stage
+from anivoice.engine.batch import Stage, WindowRequest, WindowResult
 from anivoice.engine.runtime import EngineRoom
 from anivoice.errors import InvalidParameter
 from anivoice.live.parameters import StreamParameters
@@ -93,9 +93,9 @@ def _measure(room: EngineRoom, stream: LiveStream, rmvpe: Rmvpe | None, num_bloc
         request = stream.request(step)
         if request is None:
             raise InvalidParameter("the gate must not close in a benchmark")
-        outcomes, cost = timed(room.runner.live_steps([request]))
+        outcomes, cost = timed(room.runner.window_steps([request]))
         result = outcomes[0]
-        if not isinstance(result, LiveResult):
+        if not isinstance(result, WindowResult):
             raise result
         if number >= num_before:
             pairs.ours.append(cost)
@@ -115,7 +115,7 @@ def _steps(stream: LiveStream) -> Iterator[Step]:
             yield from stream.feed(audio[start : start + block])
 
 
-def _measure_plain(pairs: Pairs, request: LiveRequest, result: LiveResult, rmvpe: Rmvpe) -> None:
+def _measure_plain(pairs: Pairs, request: WindowRequest, result: WindowResult, rmvpe: Rmvpe) -> None:
     with torch.inference_mode():
         plain, cost = timed(plain_window_steps(request, rmvpe, torch.from_numpy(result.f0_hz)))
     assert isinstance(plain, PlainResult)

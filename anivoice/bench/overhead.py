@@ -13,14 +13,14 @@ from anivoice.bench.load_report import show
 from anivoice.bench.synthetic import full_size_config
 from anivoice.bench.synthetic_room import MadeLibrary, MadeVoices
 from anivoice.config import Settings
-from anivoice.engine.batch import LiveRequest, LiveResult, Request, Stage
+from anivoice.engine.batch import Request, Stage, WindowRequest, WindowResult
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
 from anivoice.engine.runtime import EngineRoom
 from anivoice.errors import AnivoiceError
+from anivoice.frames import FRAME_SAMPLES
 from anivoice.models.hubert import HubertModel
 from anivoice.models.vits import Synthesizer
-from anivoice.stages.live_shape import FRAME_SAMPLES
 from anivoice.stages.pitch.extractor import PitchExtractor
 from anivoice.voices.voice import SharedEncoder, Voice, VoiceFiles
 
@@ -50,9 +50,11 @@ class CopyRunner:
     def steps(self, request: Request) -> Generator[Stage, None, object]:
         """Nothing has to be warmed, and nothing but live windows is converted."""
         yield "copy"
-        return copied(request) if isinstance(request, LiveRequest) else None
+        return copied(request) if isinstance(request, WindowRequest) else None
 
-    def live_steps(self, requests: Sequence[LiveRequest]) -> Generator[Stage, None, list[LiveResult | AnivoiceError]]:
+    def window_steps(
+        self, requests: Sequence[WindowRequest]
+    ) -> Generator[Stage, None, list[WindowResult | AnivoiceError]]:
         yield "copy"
         return [copied(request) for request in requests]
 
@@ -65,14 +67,15 @@ class CopyRunner:
         return isinstance(error, MemoryError)
 
 
-def copied(request: LiveRequest) -> LiveResult:
+def copied(request: WindowRequest) -> WindowResult:
     """The decoded part of the window, every sample as often as the voice's rate wants it."""
     factor = request.voice.config.sample_rate_hz // (100 * FRAME_SAMPLES)
-    start = request.first_frame * FRAME_SAMPLES
-    part = request.samples[start : start + request.num_frames * FRAME_SAMPLES]
-    if len(part) < request.num_frames * FRAME_SAMPLES:
-        part = np.pad(part, (0, request.num_frames * FRAME_SAMPLES - len(part)))
-    return LiveResult(np.repeat(part, factor), request.f0_known_hz, request.initial_phase)
+    layout = request.layout
+    part = request.samples[layout.first_decoded_frame * FRAME_SAMPLES : layout.end_decoded_frame * FRAME_SAMPLES]
+    num_missing = layout.decode_frames * FRAME_SAMPLES - len(part)
+    if num_missing > 0:
+        part = np.pad(part, (0, num_missing))
+    return WindowResult(np.repeat(part, factor), request.f0_known_hz, request.initial_phase)
 
 
 def copy_room(weights_dir: Path) -> EngineRoom:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from anivoice.bench.straightforward import plain_content
-from anivoice.engine.batch import LiveRequest
-from anivoice.engine.live_inputs import whole_windows
+from anivoice.engine.batch import WindowRequest
+from anivoice.engine.window_inputs import whole_windows
 from anivoice.models.rmvpe import Rmvpe
 from anivoice.models.sine_source import phase_after
-from anivoice.stages.live import twice
 from anivoice.stages.noise import PositionalNoise
 from anivoice.stages.pitch.contour import coarse_pitch
+from anivoice.stages.retrieval import repeat_frames
 from anivoice.stages.synthesizer import LATENT_STREAM, SOURCE_STREAM
 
 
@@ -27,14 +27,14 @@ class PlainResult(NamedTuple):
     f0_hz: Tensor
 
 
-def plain_window_steps(request: LiveRequest, rmvpe: Rmvpe, f0_hz: Tensor) -> Generator[str, None, PlainResult]:
+def plain_window_steps(request: WindowRequest, rmvpe: Rmvpe, f0_hz: Tensor) -> Generator[str, None, PlainResult]:
     """Yields a stage's name after it. `f0_hz` `[P]` is the contour to be sung, so that waveforms can be compared; the
     pitch network hears the whole window all the same.
     """
     model, config = request.voice.model, request.voice.config
-    samples, P = torch.from_numpy(whole_windows([request])[0]), request.shape.window_frames
+    samples, P = torch.from_numpy(whole_windows([request])[0]), request.layout.window_frames
     content = plain_content(request.voice.encoder.model, samples, config.version)
-    features = twice(torch.cat([content, content[-1:]]).unsqueeze(0))
+    features = repeat_frames(torch.cat([content, content[-1:]]).unsqueeze(0))
     yield "content"
     estimated = rmvpe.decode(rmvpe(samples.unsqueeze(0)))[0, :P]
     yield "pitch"
@@ -44,23 +44,23 @@ def plain_window_steps(request: LiveRequest, rmvpe: Rmvpe, f0_hz: Tensor) -> Gen
     yield "prior"
     z = model.latent(prior, g, _noise(request, LATENT_STREAM, config.inter_channels).t().unsqueeze(0))
     yield "flow"
-    S, first = config.frame_samples, request.first_frame
+    S, layout = config.frame_samples, request.layout
     source_noise = _noise(request, SOURCE_STREAM, S).reshape(1, -1)
     z, source = model.decoder_input(z, heard, _phase_at_start(request, heard), source_noise)
     waveform = model.dec(z, g, source)[0]
     yield "decoder"
-    return PlainResult(waveform[first * S : (first + request.num_frames) * S], estimated)
+    return PlainResult(waveform[layout.first_decoded_frame * S : layout.end_decoded_frame * S], estimated)
 
 
-def _noise(request: LiveRequest, stream: int, num_columns: int) -> Tensor:
+def _noise(request: WindowRequest, stream: int, num_columns: int) -> Tensor:
     """`[P, num_columns]`"""
-    frame, P = request.window_frame, request.shape.window_frames
+    frame, P = request.window_frame, request.layout.window_frames
     return torch.from_numpy(PositionalNoise(request.noise_seed or 0, stream, num_columns).rows(frame, frame + P))
 
 
-def _phase_at_start(request: LiveRequest, heard_hz: Tensor) -> Tensor:
+def _phase_at_start(request: WindowRequest, heard_hz: Tensor) -> Tensor:
     """Of the source before the window, from that before the decoded part."""
-    config, first = request.voice.config, request.first_frame
+    config, first = request.voice.config, request.layout.first_decoded_frame
     phase = torch.tensor([request.initial_phase], dtype=torch.float64)
     if first == 0:
         return phase

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anivoice.engine.batch import Job, LiveRequest, LiveResult
+from anivoice.audio.live_geometry import delay_frames
+from anivoice.engine.batch import Job, WindowRequest, WindowResult
 from anivoice.engine.engine import Engine
 from anivoice.live.stream import LiveStream, Source, Step
 from anivoice.models.mel import SAMPLE_RATE_HZ, LogMel
 
 Samples = NDArray[np.float32]
-Spoil = Callable[[LiveRequest], LiveRequest]
+Spoil = Callable[[WindowRequest], WindowRequest]
 
 NUM_MELS = 80
 DB_PER_NEPER = 20 / math.log(10)
@@ -62,9 +63,9 @@ def run_stream(
     return StreamRun(output, mismatches, f0_hz)
 
 
-def _note_contour(f0_hz: Samples, request: LiveRequest, result: LiveResult) -> None:
+def _note_contour(f0_hz: Samples, request: WindowRequest, result: WindowResult) -> None:
     """Takes the frames that were decoded for the first time."""
-    start, stop = max(request.window_frame, 0), request.window_frame + request.shape.end_frame
+    start, stop = max(request.window_frame, 0), request.window_frame + request.layout.end_decoded_frame
     there = f0_hz[start : max(stop, 0)]
     heard = result.f0_hz[start - request.window_frame :][: len(there)]
     there[:] = np.where(np.isnan(there), heard, there)
@@ -75,7 +76,7 @@ def _mismatch(tail: Samples, head: Samples) -> float:
     return float(np.linalg.norm(head - tail)) / level if level > 0 else 0.0
 
 
-def forget_position(request: LiveRequest) -> LiveRequest:
+def forget_position(request: WindowRequest) -> WindowRequest:
     """A request whose noise and source phase begin anew: the proof that tying them to positions is what helps."""
     seed = abs(hash((request.noise_seed, request.window_frame))) % 2**31
     return replace(request, noise_seed=seed, initial_phase=0.0)
@@ -88,7 +89,7 @@ def seam_ratio(out: Samples, rate_hz: int, stream: LiveStream) -> float:
     """
     change, times_s, energy = spectral_change(out, rate_hz)
     g = stream.geometry
-    delay_s = g.delay_frames / 100
+    delay_s = delay_frames(g) / 100
     position_s = (times_s + delay_s) % (g.block_frames / 100)
     at_seam = position_s < g.crossfade_frames / 100 + FLUX_WINDOW_S
     heard = energy > 0.01 * np.median(energy[energy > 0]) if (energy > 0).any() else energy > 0

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anivoice.audio.files import to_int16
-from anivoice.audio.segmentation import FRAME_SAMPLES, REFERENCE_PROFILE, high_pass, read_reflected
+from anivoice.audio.segmentation import REFERENCE_PROFILE, high_pass, read_reflected
+from anivoice.frames import FRAME_SAMPLES
 from anivoice.models.content_model import ContentModel
 from anivoice.models.hubert import HubertModel
 from anivoice.models.rmvpe import Rmvpe

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from anivoice.frames import WindowLayout
 from anivoice.models.voice_config import UnvoicedF0, Version
-from anivoice.stages.live_shape import FRAME_SAMPLES, LiveShape
 from anivoice.stages.options import ConversionOptions
 from anivoice.stages.stream_memory import StreamMemory
 from anivoice.voices.voice import Voice
 
 NO_PITCH = "none"
+PLAIN_OPTIONS = ConversionOptions()
 
 
 @dataclass(frozen=True)
@@ -31,25 +32,6 @@ class PitchRequest:
 
 
 @dataclass(frozen=True)
-class SegmentRequest:
-    """A window `[L]` through a voice. The result is float32 `[num_frames * S]`.
-
-    `f0_hz` float64 `[>= P]` of the window's frames, shifted and post-processed, None for voices without f0.
-    The rest as in `stages.synthesizer.Excitation` and `stages.converter.Window`.
-    """
-
-    voice: Voice
-    samples: NDArray[np.float32]
-    f0_hz: NDArray[np.float64] | None
-    first_frame: int
-    num_frames: int
-    options: ConversionOptions
-    initial_phase: float = 0.0
-    noise_seed: int | None = None
-    noise_frame: int = 0
-
-
-@dataclass(frozen=True)
 class WarmRequest:
     """Place a voice and its networks on the device, so that the first real request finds them there."""
 
@@ -57,107 +39,94 @@ class WarmRequest:
     algo: str | None
 
 
-@dataclass(slots=True, eq=False)
-class LiveRequest:
-    """One step of a live stream: a window of its newest 16 kHz audio, of which the last part is wanted.
+@dataclass(slots=True, eq=False, kw_only=True)
+class WindowRequest:
+    """A window of 16 kHz audio through a voice; a part of it is wanted. A step of a live stream, or a file's segment.
 
     Not to be written to: they are made by the thousand in a second, and a frozen one takes three times as long to make.
     """
 
     voice: Voice
+    layout: WindowLayout
     samples: NDArray[np.float32]
-    """`[window_frames * 160]`, not to be written to. Up to a frame may be missing at the end: it is silence so far."""
+    """`[L]`, not to be written to. What is missing up to `layout.window_frames * 160` is silence."""
     window_frame: int
-    """Absolute number of the window's first frame; even, negative at the start of a stream."""
-    first_frame: int
-    """First decoded frame, within the window."""
-    num_frames: int
-    """Decoded frames."""
-    advance_frames: int
-    """The next window's decoded part begins so many frames later."""
-    lookahead_frames: int
-    """Frames behind the decoded part; they are context only."""
-    f0_known_hz: NDArray[np.float32]
+    """Absolute number of the window's first frame; even, negative at the start of a stream or file."""
+    f0_known_hz: NDArray[np.float32] | NDArray[np.float64]
     """`[window_frames]` as the estimator gave it, not transposed; valid up to `num_known_frames`."""
     num_known_frames: int
     """Frames whose f0 is settled and is used as it is."""
-    initial_phase: float
-    """Phase of the harmonic source before `first_frame`, in cycles."""
-    noise_seed: int | None
+    initial_phase: float = 0.0
+    """Phase of the harmonic source before `layout.first_decoded_frame`, in cycles."""
+    noise_seed: int | None = None
     """None: no noise."""
-    algo: str
-    """The pitch method; NO_PITCH for voices without f0."""
-    f0_method_weight: float
-    pitch_change: float
+    algo: str = NO_PITCH
+    """The pitch method for the frames that are not known; NO_PITCH where there are none."""
+    f0_method_weight: float = 0.0
+    pitch_change: float = 0.0
     """Semitones."""
-    unvoiced_f0: UnvoicedF0
-    options: ConversionOptions
+    unvoiced_f0: UnvoicedF0 = "zero"
+    options: ConversionOptions = PLAIN_OPTIONS
     memory: StreamMemory | None = None
     """The stream's; None: the window stands by itself."""
 
     @property
-    def shape(self) -> LiveShape:
-        """The lengths."""
-        window_frames = -(-len(self.samples) // FRAME_SAMPLES)
-        return LiveShape(window_frames, self.first_frame, self.num_frames, self.advance_frames, self.lookahead_frames)
-
-    @property
     def begins(self) -> bool:
         """Whether the stream begins with its newest block."""
-        return self.window_frame + self.shape.window_frames <= self.advance_frames
+        return self.window_frame + self.layout.window_frames <= self.layout.block_frames
 
     @property
     def batch_key(self) -> Hashable:
         """Requests with the same key can be computed together."""
         config = self.voice.config
-        return (self.shape, id(self.voice.encoder), config.version, config.has_f0, self.algo)
+        return (self.layout, id(self.voice.encoder), config.version, config.has_f0, self.algo)
 
     @property
     def load_key(self) -> "LoadKey":
         """Requests with the same key cost the same."""
-        return LoadKey(self.shape, self.voice.config.sample_rate_hz, self.voice.config.version, self.algo)
+        return LoadKey(self.layout, self.voice.config.sample_rate_hz, self.voice.config.version, self.algo)
 
 
 class LoadKey(NamedTuple):
     """What the cost of a live block depends on."""
 
-    shape: LiveShape
+    layout: WindowLayout
     sample_rate_hz: int
     version: Version
     algo: str
 
 
 @dataclass(frozen=True)
-class LiveResult:
-    """What became of a LiveRequest."""
+class WindowResult:
+    """What became of a WindowRequest."""
 
     waveform: NDArray[np.float32]
-    """`[num_frames * S]` at the voice's rate."""
-    f0_hz: NDArray[np.float32]
+    """`[decode_frames * S]` at the voice's rate."""
+    f0_hz: NDArray[np.float32] | NDArray[np.float64]
     """`[window_frames]` not transposed: the known ones unchanged, the rest estimated."""
     next_phase: float
-    """Phase before `first_frame + advance_frames`: the next request's `initial_phase`."""
+    """Phase before `first_decoded_frame + block_frames`: the next request's `initial_phase`."""
 
 
 @dataclass(frozen=True)
-class WarmLiveRequest:
+class WarmWindowRequest:
     """Everything that requests like `window` need on the device, made before the first of them comes, for each size of
     a batch. Then a window is computed once for the engine to know what it costs, and its result is the result.
     """
 
-    window: LiveRequest
+    window: WindowRequest
 
     @property
-    def steady(self) -> LiveRequest:
+    def steady(self) -> WindowRequest:
         """`window` as it is in the middle of a stream, where f0 is known but for a block and the look-ahead."""
-        shape = self.window.shape
-        num_unknown = shape.advance_frames + shape.lookahead_frames + 1
-        num_known = max(shape.window_frames - num_unknown, 0)
-        memory = StreamMemory(assumed_frames=max(shape.window_frames - shape.advance_frames - 2, 0) // 2)
+        layout = self.window.layout
+        num_unknown = layout.block_frames + layout.lookahead_frames + 1
+        num_known = max(layout.window_frames - num_unknown, 0)
+        memory = StreamMemory(assumed_frames=max(layout.window_frames - layout.block_frames - 2, 0) // 2)
         return replace(self.window, window_frame=0, num_known_frames=num_known, memory=memory)
 
 
-Request = PitchRequest | SegmentRequest | WarmRequest | LiveRequest | WarmLiveRequest
+Request = PitchRequest | WindowRequest | WarmRequest | WarmWindowRequest
 
 
 class Waiting(Protocol):
@@ -229,7 +198,7 @@ class Work:
     @property
     def batch_key(self) -> Hashable:
         """Work with the same key can be computed together; None: only by itself."""
-        if self.alone or not isinstance(self.request, LiveRequest):
+        if self.alone or not isinstance(self.request, WindowRequest):
             return None
         return self.request.batch_key
 

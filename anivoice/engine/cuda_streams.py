@@ -10,7 +10,7 @@ from torch import Tensor
 
 from anivoice.engine.batch import Stage
 from anivoice.engine.cuda_graphs import Cuda, GraphCache
-from anivoice.engine.streams import FILES, LANES, Array, Compute, Download, InlineLanes, Lanes, batch_sizes
+from anivoice.engine.streams import LANES, Array, Compute, Download, InlineLanes, Lanes, batch_sizes
 
 T = TypeVar("T")
 
@@ -46,6 +46,30 @@ class PinnedDownload:
         return [host.numpy().copy() for host in self._hosts]
 
 
+class FileLanes(InlineLanes):
+    """Everything on the default stream, whose priority is lower. Only for the copies out nobody waits."""
+
+    def __init__(self, device: torch.device, cuda: CudaStreams, pins: bool) -> None:
+        super().__init__(device)
+        self._cuda = cuda
+        self._pins = pins
+        self._stream = cuda.default_stream(device)
+
+    def download(self, lane: str, tensors: Sequence[Tensor]) -> Download:
+        return start_download(self._cuda, self._stream, tensors, self._pins)
+
+
+def start_download(cuda: CudaStreams, stream: Any, tensors: Sequence[Tensor], pins: bool) -> Download:
+    """To pinned memory, when `stream` has come that far."""
+    hosts = [torch.empty(t.shape, dtype=t.dtype, pin_memory=pins) for t in tensors]
+    with cuda.stream(stream):
+        for host, tensor in zip(hosts, tensors, strict=True):
+            host.copy_(tensor, non_blocking=True)
+        event = cuda.Event()
+        event.record(stream)
+    return PinnedDownload(event, hosts, tensors)
+
+
 class CudaLanes:
     """Content, pitch and synthesizer on a stream each, copies in and out on two more. See `lanes.Lanes`.
 
@@ -62,7 +86,8 @@ class CudaLanes:
         self._lanes = {lane: cuda.Stream(device, priority=LIVE_PRIORITY) for lane in LANES}
         self._copy_in = cuda.Stream(device, priority=LIVE_PRIORITY)
         self._copy_out = cuda.Stream(device, priority=LIVE_PRIORITY)
-        self._files = cuda.default_stream(device)
+        self._default = cuda.default_stream(device)
+        self.files = FileLanes(device, cuda, pins)
 
     def on(self, lane: str) -> AbstractContextManager[object]:
         return self._cuda.stream(self._lanes[lane])
@@ -103,20 +128,12 @@ class CudaLanes:
         return self.graphs is not None and self.graphs.clear()
 
     def download(self, lane: str, tensors: Sequence[Tensor]) -> Download:
-        stream = self._files if lane == FILES else self._copy_out
-        if lane != FILES:
-            stream.wait_stream(self._lanes[lane])
-        hosts = [torch.empty(t.shape, dtype=t.dtype, pin_memory=self._pins) for t in tensors]
-        with self._cuda.stream(stream):
-            for host, tensor in zip(hosts, tensors, strict=True):
-                host.copy_(tensor, non_blocking=True)
-            event = self._cuda.Event()
-            event.record(stream)
-        return PinnedDownload(event, hosts, tensors)
+        self._copy_out.wait_stream(self._lanes[lane])
+        return start_download(self._cuda, self._copy_out, tensors, self._pins)
 
     def settle(self) -> None:
         for lane in self._lanes.values():
-            lane.wait_stream(self._files)
+            lane.wait_stream(self._default)
 
     def finish(self) -> None:
         self._cuda.synchronize()

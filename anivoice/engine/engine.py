@@ -10,7 +10,17 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from anivoice.engine.admission import Admission
-from anivoice.engine.batch import Batch, HostWork, Job, LiveRequest, LiveResult, Request, Stage, WarmLiveRequest, Work
+from anivoice.engine.batch import (
+    Batch,
+    HostWork,
+    Job,
+    Request,
+    Stage,
+    WarmWindowRequest,
+    WindowRequest,
+    WindowResult,
+    Work,
+)
 from anivoice.engine.keep_warm import KeepWarm, KeepWarmPolicy
 from anivoice.engine.scheduler import Scheduler
 from anivoice.errors import AnivoiceError, Cancelled, Unavailable
@@ -35,7 +45,9 @@ class Runner(Protocol):
         done, or what it waits for; it returns the result.
         """
 
-    def live_steps(self, requests: Sequence[LiveRequest]) -> Generator[Stage, None, list[LiveResult | AnivoiceError]]:
+    def window_steps(
+        self, requests: Sequence[WindowRequest]
+    ) -> Generator[Stage, None, list[WindowResult | AnivoiceError]]:
         """The same for several live requests of one batch key; one result or error for each."""
 
     def nudge(self) -> None:
@@ -195,8 +207,8 @@ class Engine:
 
     def _begin(self, batch: Batch) -> Generator[Stage, None, object]:
         requests = [work.request for work in batch.works]
-        live = [request for request in requests if isinstance(request, LiveRequest)]
-        return self._runner.live_steps(live) if len(live) > 1 else self._runner.steps(requests[0])
+        windows = [request for request in requests if isinstance(request, WindowRequest)]
+        return self._runner.window_steps(windows) if len(windows) > 1 else self._runner.steps(requests[0])
 
     def _end_waiting(self, batch: Batch) -> None:
         """Counts how long the device was at it, without what it did before for others."""
@@ -221,7 +233,7 @@ class Engine:
     def _goes_on(self, batch: Batch) -> bool:
         """A live window that has been warmed is computed once more: what that costs is what admission goes by."""
         work = batch.works[0]
-        if not isinstance(work.request, WarmLiveRequest):
+        if not isinstance(work.request, WarmWindowRequest):
             return False
         work.request = work.request.steady
         batch.steps, batch.compute_s, batch.beside_s = None, 0.0, 0.0
@@ -241,13 +253,13 @@ class Engine:
             return
         self._scheduler.remove(batch)
         request = batch.works[0].request
-        if isinstance(request, LiveRequest) and stage == "result":
+        if isinstance(request, WindowRequest) and request.layout.overlaps and stage == "result":
             self.live_batch_sizes[len(batch.works)] += 1
             self._observe(batch, request)
 
-    def _observe(self, batch: Batch, request: LiveRequest) -> None:
+    def _observe(self, batch: Batch, request: WindowRequest) -> None:
         elapsed_s, num = batch.compute_s + batch.beside_s, len(batch.works)
-        begins = any(isinstance(work.request, LiveRequest) and work.request.begins for work in batch.works)
+        begins = any(isinstance(work.request, WindowRequest) and work.request.begins for work in batch.works)
         self.admission.observe(request.load_key, batch.compute_s / num, elapsed_s, elapsed_s / num, begins)
 
     def _failed(self, batch: Batch, error: Exception) -> bool:

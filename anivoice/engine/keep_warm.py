@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Generator
 from typing import Literal, Protocol
 
-from anivoice.engine.batch import LiveRequest, Request, Stage, Waiting, WarmLiveRequest
+from anivoice.engine.batch import Request, Stage, Waiting, WarmWindowRequest, WindowRequest
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class KeepWarm:
         self._is_needed = is_needed
         self._clock = clock
         self._computed_s = 0.0
-        self._last: LiveRequest | None = None
+        self._last: WindowRequest | None = None
         self._steps: Generator[Stage, None, object] | None = None
         self._waiting: Waiting | None = None
 
@@ -54,7 +54,7 @@ class KeepWarm:
             return
         self._computed_s = self._clock()
         self._steps = self._waiting = None
-        if isinstance(request, LiveRequest):
+        if isinstance(request, WindowRequest) and request.layout.overlaps:
             self._last = request
 
     def wait_s(self) -> float | None:
@@ -85,9 +85,9 @@ class KeepWarm:
         """Lets go of the voice."""
         self._last = self._steps = self._waiting = None
 
-    def _step_of(self, request: LiveRequest) -> None:
+    def _step_of(self, request: WindowRequest) -> None:
         if self._steps is None:
-            self._steps = self._runner.steps(WarmLiveRequest(request).steady)
+            self._steps = self._runner.steps(WarmWindowRequest(request).steady)
         try:
             stage = next(self._steps)
             self._waiting = None if isinstance(stage, str) else stage
@@ -98,4 +98,4 @@ class KeepWarm:
     def _interval_s(self) -> float:
         if self.policy == "light" or self._last is None:
             return LIGHT_INTERVAL_S
-        return self._last.shape.advance_s
+        return self._last.layout.block_s

@@ -8,27 +8,26 @@ from torch import Tensor
 
 from anivoice.engine.batch import (
     HostWork,
-    LiveRequest,
     PitchRequest,
     Request,
-    SegmentRequest,
     Stage,
-    WarmLiveRequest,
     WarmRequest,
+    WarmWindowRequest,
+    WindowRequest,
 )
 from anivoice.engine.devices import num_usable_cores
-from anivoice.engine.live import LivePath, Outcome
-from anivoice.engine.streams import FILES, Array, InlineLanes, Lanes
+from anivoice.engine.streams import PITCH, InlineLanes, Lanes
+from anivoice.engine.window_path import Outcome, WindowPath
 from anivoice.engine.window_threads import WindowThreads
 from anivoice.errors import AnivoiceError
 from anivoice.models.cpu.threads import WorkThreads
 from anivoice.models.steps import each_inside
 from anivoice.process import compute_exact_float32, prepare_compute_thread
 from anivoice.stages.content_encoder import ContentEncoder
-from anivoice.stages.converter import Converter, Window
 from anivoice.stages.pitch.extractor import PitchExtractor
 from anivoice.stages.retrieval import Retriever
-from anivoice.stages.synthesizer import Excitation, VoiceSynthesizer
+from anivoice.stages.synthesizer import VoiceSynthesizer
+from anivoice.stages.window import PlacedVoice
 from anivoice.voices.voice import Voice
 
 OWN_PRIOR_CONTEXT_FRAMES = 128
@@ -59,7 +58,8 @@ class TorchRunner:
         self._nudged: Tensor | None = None
         self.lanes = lanes or InlineLanes(device)
         self.pitch = PitchExtractor(weights_dir, device, dtype, before_drop=self.lanes.finish)
-        self.live = LivePath(self.lanes, self.pitch, self.placed)
+        self.live = WindowPath(self.lanes, self.pitch, self.placed)
+        self.files = WindowPath(self.lanes.files, self.pitch, self.placed)
 
     def open(self) -> None:
         if self.device.type == "cuda":
@@ -78,19 +78,17 @@ class TorchRunner:
     def steps(self, request: Request) -> Generator[Stage, None, object]:
         return each_inside(torch.inference_mode, self._begin(request))
 
-    def live_steps(self, requests: Sequence[LiveRequest]) -> Generator[Stage, None, list[Outcome]]:
+    def window_steps(self, requests: Sequence[WindowRequest]) -> Generator[Stage, None, list[Outcome]]:
         return each_inside(torch.inference_mode, self.live.steps(requests))
 
     def _begin(self, request: Request) -> Generator[Stage, None, object]:
         match request:
-            case LiveRequest():
-                return self._one_live_steps(request)
-            case WarmLiveRequest():
-                return self._warm_live_steps(request.steady)
+            case WindowRequest():
+                return self._one_window_steps(request)
+            case WarmWindowRequest():
+                return self._warm_window_steps(request.steady)
             case PitchRequest():
                 return self._pitch_steps(request)
-            case SegmentRequest():
-                return self._segment_steps(request)
             case WarmRequest():
                 return self._warm_steps(request)
 
@@ -100,25 +98,11 @@ class TorchRunner:
             try:
                 pause = next(steps)
             except StopIteration as end:
-                return (yield from self._fetched(end.value))
+                f0_hz: Tensor = end.value
+                break
             yield "pitch" if pause is None else HostWork(pause)
-
-    def _segment_steps(self, request: SegmentRequest) -> Generator[Stage, None, object]:
-        converter = self.placed(request.voice)
-        yield "placing"
-        excitation = Excitation(
-            None if request.f0_hz is None else torch.from_numpy(request.f0_hz),
-            request.initial_phase,
-            request.noise_seed,
-            request.noise_frame,
-        )
-        window = Window(torch.from_numpy(request.samples), excitation, request.first_frame, request.num_frames)
-        waveform = yield from converter.steps(window, request.options)
-        return (yield from self._fetched(waveform))
-
-    def _fetched(self, tensor: Tensor) -> Generator[Stage, None, Array]:
-        """Live work goes on while the device is at a file's."""
-        download = self.lanes.download(FILES, [tensor])
+        # Live work goes on while the device is at a file's.
+        download = self.lanes.files.download(PITCH, [f0_hz])
         while not download.is_done():
             yield download
         return download.arrays()[0]
@@ -130,27 +114,28 @@ class TorchRunner:
             self.pitch.estimate(torch.zeros(1600), request.algo)
         return None
 
-    def _one_live_steps(self, request: LiveRequest) -> Generator[Stage, None, object]:
-        outcome = (yield from self.live.steps([request]))[0]
+    def _one_window_steps(self, request: WindowRequest) -> Generator[Stage, None, object]:
+        path = self.live if request.layout.overlaps else self.files
+        outcome = (yield from path.steps([request]))[0]
         if isinstance(outcome, AnivoiceError):
             raise outcome
         return outcome
 
-    def _warm_live_steps(self, window: LiveRequest) -> Generator[Stage, None, object]:
+    def _warm_window_steps(self, window: WindowRequest) -> Generator[Stage, None, object]:
         for size in self.lanes.recorded_sizes:
             yield from self.lanes.record(self.live.steps([window] * size))
         return None
 
-    def placed(self, voice: Voice) -> Converter:
+    def placed(self, voice: Voice) -> PlacedVoice:
         """The voice's stages on the device; made at the first call, kept with the voice. Its index may come later."""
         placed = voice.placed
         if placed is not None and voice.encoder.placed is not None and (voice.index is None or placed.retriever):
             return placed
-        converter = self._place(voice)
+        placed = self._place(voice)
         self.lanes.settle()
-        return converter
+        return placed
 
-    def _place(self, voice: Voice) -> Converter:
+    def _place(self, voice: Voice) -> PlacedVoice:
         if voice.encoder.placed is None:
             voice.encoder.placed = ContentEncoder(voice.encoder.model, self.device, self.dtype)
         if voice.placed is None:
@@ -158,7 +143,7 @@ class TorchRunner:
             is_own = voice.encoder.model.encoder_id is not None
             context_frames = OWN_PRIOR_CONTEXT_FRAMES if is_own else None
             synthesizer = VoiceSynthesizer(voice.model, self.device, self.dtype, self.threads, context_frames)
-            voice.placed = Converter(voice.encoder.placed, synthesizer, None)
+            voice.placed = PlacedVoice(voice.encoder.placed, synthesizer)
             voice.placed_bytes = 0 if synthesizer.cpu_decoder is None else synthesizer.cpu_decoder.num_bytes
         if voice.placed.retriever is None and voice.index is not None:
             voice.placed.retriever = Retriever(voice.index, self.device)

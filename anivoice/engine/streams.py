@@ -19,9 +19,6 @@ T = TypeVar("T")
 
 CONTENT, PITCH, SYNTHESIZER = "content", "pitch", "synthesizer"
 LANES = (CONTENT, PITCH, SYNTHESIZER)
-FILES = "files"
-"""What has no lane of its own: file conversions, and the placing of networks."""
-
 Array = NDArray[Any]
 Compute = Callable[..., Tensor]
 
@@ -44,6 +41,11 @@ class Lanes(Protocol):
     device: torch.device
     pauses: bool
     """Whether long computations are done in small pieces, because the engine thread itself does them."""
+
+    @property
+    def files(self) -> "Lanes":
+        """Where file conversions run: live work goes before them."""
+        ...
 
     def on(self, lane: str) -> AbstractContextManager[object]:
         """What is computed inside is queued on `lane`."""
@@ -134,6 +136,10 @@ class InlineLanes:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+
+    @property
+    def files(self) -> Lanes:
+        return self
 
     def on(self, lane: str) -> AbstractContextManager[object]:
         return nullcontext()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from anivoice.engine.admission import MAX_KINDS, Admission, BlockCost
 from anivoice.engine.batch import LoadKey
-from anivoice.stages.live_shape import LiveShape
+from anivoice.frames import WindowLayout
 
 MIN_OBSERVED = 5
 """Blocks after which a kind counts as measured."""
@@ -44,11 +44,11 @@ class WindowChoice:
         What `needs_measuring` is to be measured, and then asked for again: that ends, because every kind is measured
         but once. `is_live`: the stream takes a share of the device; others take what is left over.
         """
-        known = {key.shape: cost for key in keys if (cost := self._cost(key)) is not None}
+        known = {key.layout: cost for key in keys if (cost := self._cost(key)) is not None}
         if not known:
             return min(self._first_guess, len(keys) - 1)
-        costs = (known.get(key.shape) or _guess(key.shape, known) for key in keys)
-        places = (place for place, cost in enumerate(costs) if self._fits(cost, keys[place].shape, is_live))
+        costs = (known.get(key.layout) or _guess(key.layout, known) for key in keys)
+        places = (place for place, cost in enumerate(costs) if self._fits(cost, keys[place].layout, is_live))
         return next(places, len(keys) - 1)
 
     def needs_measuring(self, key: LoadKey) -> bool:
@@ -74,19 +74,19 @@ class WindowChoice:
             del self._measured_s[next(iter(self._measured_s))]
         return self._measured_s.setdefault(key, self._clock())
 
-    def _fits(self, cost: BlockCost, shape: LiveShape, is_live: bool) -> bool:
-        is_fast = cost.p99_s <= self._admission.max_load * shape.advance_s
-        return is_fast and (not is_live or self._admission.fits(cost, shape.advance_s))
+    def _fits(self, cost: BlockCost, layout: WindowLayout, is_live: bool) -> bool:
+        is_fast = cost.p99_s <= self._admission.max_load * layout.block_s
+        return is_fast and (not is_live or self._admission.fits(cost, layout.block_s))
 
 
-def _guess(shape: LiveShape, known: Mapping[LiveShape, BlockCost]) -> BlockCost:
+def _guess(layout: WindowLayout, known: Mapping[WindowLayout, BlockCost]) -> BlockCost:
     """In proportion to the work, by that of the known ones which promises most; less work never costs more."""
-    work = _work(shape)
+    work = _work(layout)
     at_least_s = max((cost.mean_s for other, cost in known.items() if _work(other) <= work), default=0.0)
     mean_s = min(OPTIMISM * work / _work(other) * cost.mean_s for other, cost in known.items())
     p99_s = min(OPTIMISM * work / _work(other) * cost.p99_s for other, cost in known.items())
     return BlockCost(max(mean_s, at_least_s), max(p99_s, at_least_s), 0)
 
 
-def _work(shape: LiveShape) -> float:
-    return shape.window_frames + DECODED_FRAME_WORK * shape.num_frames
+def _work(layout: WindowLayout) -> float:
+    return layout.window_frames + DECODED_FRAME_WORK * layout.decode_frames

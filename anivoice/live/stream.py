@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from anivoice.audio.history import History
 from anivoice.audio.levels import Gate, Limiter, LiveEnvelope
-from anivoice.audio.live_geometry import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ, LiveGeometry, NamedGeometry
+from anivoice.audio.live_geometry import NamedGeometry, latency_ms
 from anivoice.audio.live_high_pass import LiveHighPass
 from anivoice.audio.overlap_add import OverlapAdd
 from anivoice.audio.resampler import StreamResampler
-from anivoice.engine.batch import LiveRequest, LiveResult
+from anivoice.engine.batch import WindowRequest, WindowResult
+from anivoice.frames import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ, WindowLayout
 from anivoice.live.parameters import StreamParameters
 from anivoice.stages.options import ConversionOptions
 from anivoice.stages.stream_memory import StreamMemory
@@ -80,7 +81,7 @@ class LiveStream:
     def __init__(self, source: Source, seed: int) -> None:
         self.source = source
         self.seed = seed
-        self.geometry: LiveGeometry = source.lengths.geometry
+        self.geometry: WindowLayout = source.lengths.geometry
         self.input_rate_hz = source.parameters.sample_rate
         self.output_rate_hz = source.parameters.wire_output[1]
         whole = self.output_rate_hz % FRAMES_PER_SECOND == 0
@@ -136,7 +137,7 @@ class LiveStream:
 
     def latency_ms(self, computing_ms: float) -> dict[str, float]:
         """The delay contract: every term, and `total`."""
-        return self.geometry.latency_ms(self.resampling_ms, computing_ms)
+        return latency_ms(self.geometry, self.resampling_ms, computing_ms)
 
     def change(self, source: Source) -> None:
         """From the next step on. Rates and lengths stay what they are."""
@@ -176,7 +177,7 @@ class LiveStream:
         self._listen()
         return [Step(end) for end in range(self._next_end, self._last_end + 1, block)]
 
-    def request(self, step: Step) -> LiveRequest | None:
+    def request(self, step: Step) -> WindowRequest | None:
         """What the engine shall do for the step; None when there is nothing to compute."""
         g, source = self.geometry, self.source
         if source.parameters.passthrough or source.parameters.mute or not self._is_open(step):
@@ -186,30 +187,25 @@ class LiveStream:
         before, after = self._margins()
         self._asked = (source.voice.config.sample_rate_hz, before, after)
         self._heard.is_lent = True
-        first = g.first_decoded_frame - before
-        num_frames = before + g.decode_frames + after
         p = source.parameters
-        return LiveRequest(
-            source.voice,
-            self._heard.read(start * FRAME_SAMPLES, step.end_frame * FRAME_SAMPLES - self._hidden_16k),
-            start,
-            first,
-            num_frames,
-            g.block_frames,
-            g.window_frames - first - num_frames,
-            self._f0_hz,
-            min(max(self._settled - start, 0), g.window_frames),
-            self._phase,
-            self.seed,
-            source.algo,
-            p.f0_method_weight,
-            p.pitch_change,
-            p.unvoiced_f0 or source.voice.unvoiced_f0,
-            source.options,
-            self._memory,
+        return WindowRequest(
+            voice=source.voice,
+            layout=g.with_margins(before, after) if before or after else g,
+            samples=self._heard.read(start * FRAME_SAMPLES, step.end_frame * FRAME_SAMPLES - self._hidden_16k),
+            window_frame=start,
+            f0_known_hz=self._f0_hz,
+            num_known_frames=min(max(self._settled - start, 0), g.window_frames),
+            initial_phase=self._phase,
+            noise_seed=self.seed,
+            algo=source.algo,
+            f0_method_weight=p.f0_method_weight,
+            pitch_change=p.pitch_change,
+            unvoiced_f0=p.unvoiced_f0 or source.voice.unvoiced_f0,
+            options=source.options,
+            memory=self._memory,
         )
 
-    def finish(self, step: Step, result: LiveResult | None, failed: bool = False) -> Samples:
+    def finish(self, step: Step, result: WindowResult | None, failed: bool = False) -> Samples:
         """The samples at the output rate that the step brings; without a result silence, or the input where it passes.
 
         A step that failed is silence and never the speaker's own voice.
@@ -282,7 +278,7 @@ class LiveStream:
             moved[: max(len(moved) - shift, 0)] = self._f0_hz[shift:]
             self._f0_hz, self._f0_start = moved, start
 
-    def _keep(self, step: Step, result: LiveResult) -> None:
+    def _keep(self, step: Step, result: WindowResult) -> None:
         """What was decoded is settled: the next window, which overlaps it, must use the same f0 there."""
         self._f0_hz = np.asarray(result.f0_hz, np.float32)
         self._settled = max(self._settled, step.end_frame - self.geometry.lookahead_frames)
@@ -296,7 +292,7 @@ class LiveStream:
         self._f0_hz[max(self._settled - self._f0_start, 0) : max(decode_stop - self._f0_start, 0)] = 0
         self._settled = max(self._settled, decode_stop)
 
-    def _at_inner_rate(self, result: LiveResult) -> Samples:
+    def _at_inner_rate(self, result: WindowResult) -> Samples:
         """The decoded window at the rate of the seams, margins cut off."""
         assert self._asked is not None
         rate_hz, before, _ = self._asked

@@ -21,6 +21,9 @@ NUM_BINS = 360
 CENTS_PER_BIN = 20.0
 FIRST_BIN_CENTS = 1997.3794084376191
 DEFAULT_THRESHOLD = 0.03
+FRAME_MULTIPLE = 32
+"""What the reference fills frames up to, also for a network of fewer levels, which could do with less (SPEC 5.2)."""
+
 GRU_STEP_FRAMES = 256
 """Frames of a long recording that a CPU puts through the GRU at once."""
 
@@ -105,7 +108,7 @@ class Rmvpe(nn.Module):
 
     def _salience_steps(self, log_mel: Tensor) -> Steps[Tensor]:
         num_frames = log_mel.shape[-1]
-        x = F.pad(log_mel, (0, -num_frames % self.config.frame_multiple))
+        x = F.pad(log_mel, (0, -num_frames % max(FRAME_MULTIPLE, self.config.frame_multiple)))
         x = x.transpose(1, 2)[:, None].to(self.cnn.weight.dtype)
         x = self.cnn((yield from self.unet.steps(x)))
         x = x.transpose(1, 2).flatten(2)

@@ -25,7 +25,7 @@ class RmvpeConfig:
 
     @property
     def frame_multiple(self) -> int:
-        """The network halves the time axis once per level."""
+        """Frames and mel bands that the network can halve once per level come in multiples of this."""
         return int(2**self.num_levels)
 
 

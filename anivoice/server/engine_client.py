@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from anivoice.engine.batch import Job, LiveRequest, Work
+from anivoice.engine.batch import Job, WindowRequest, Work
 from anivoice.engine.engine import Engine
 
 GATHER_S = 0.002
@@ -60,7 +60,7 @@ class Handover:
         self._sent: deque[Reply] = deque()
         self._is_called = False
 
-    def submit(self, request: LiveRequest, job: Job, deadline_s: float, take: Callable[[Reply], None]) -> Reply:
+    def submit(self, request: WindowRequest, job: Job, deadline_s: float, take: Callable[[Reply], None]) -> Reply:
         """As the engine's. `take` is called later, on the event loop, when it has ended. What is refused fails."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()

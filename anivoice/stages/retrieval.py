@@ -115,16 +115,15 @@ class DeviceSearch:
 
 
 def repeat_frames(features: Tensor) -> Tensor:
-    """20 ms frames -> 10 ms frames: each one twice. `[N, F]` -> `[2 N, F]`."""
-    return features.repeat_interleave(2, dim=0)
+    """20 ms frames -> 10 ms frames: each one twice. `[..., N, F]` -> `[..., 2 N, F]`."""
+    return features.repeat_interleave(2, dim=-2)
 
 
-def protect_unvoiced(blended: Tensor, original: Tensor, f0_hz: Tensor, protect: float) -> Tensor:
+def protect_unvoiced(blended: Tensor, original: Tensor, f0_hz: Tensor, protect: Tensor) -> Tensor:
     """Where a frame is unvoiced (f0 below 1 Hz), only `protect` of the retrieval's effect stays (SPEC 8).
 
-    `blended` and `original` `[P, F]`, `f0_hz` `[P]`. `protect` 0.5 and more switches this off.
+    `blended` and `original` `[B, P, F]`, `f0_hz` `[B, P]`, `protect` `[B]`; 0.5 and more switches it off.
     """
-    if protect >= 0.5:
-        return blended
-    share = torch.where(f0_hz < 1, protect, 1.0).to(blended.dtype).unsqueeze(1)
+    own_share = torch.where(protect < 0.5, protect, 1.0).unsqueeze(1)
+    share = torch.where(f0_hz < 1, own_share, 1.0).to(blended.dtype).unsqueeze(2)
     return blended * share + original * (1 - share)

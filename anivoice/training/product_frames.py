@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anivoice.audio.segmentation import CONTENT_HOP_SAMPLES, DEFAULT_PROFILE, SAMPLE_RATE_HZ, high_pass, read_reflected
+from anivoice.audio.segmentation import CONTENT_HOP_SAMPLES, DEFAULT_PROFILE, high_pass, read_reflected
+from anivoice.frames import SAMPLE_RATE_HZ
 from anivoice.models.voice_config import Version
 from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.pitch.extractor import PitchExtractor

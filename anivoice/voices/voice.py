@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # the names of the voices are known without torch
     from anivoice.models.content_model import ContentModel
     from anivoice.models.vits import Synthesizer
     from anivoice.stages.content_encoder import ContentEncoder
-    from anivoice.stages.converter import Converter
+    from anivoice.stages.window import PlacedVoice
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Voice:
     model: "Synthesizer"
     encoder: SharedEncoder
     index: "IvfIndex | None" = None
-    placed: "Converter | None" = None
+    placed: "PlacedVoice | None" = None
     placed_bytes: int = 0
     num_users: int = 0
 

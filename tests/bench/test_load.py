@@ -11,9 +11,9 @@ from anivoice.bench.live import is_within, search_largest
 from anivoice.bench.overhead import VOICE_NAME, copied, copy_room
 from anivoice.bench.probe import RecordingAdmission, RecordingTimes, StageTimes
 from anivoice.commands.main import main
-from anivoice.engine.batch import LiveRequest
+from anivoice.engine.batch import WindowRequest
 from anivoice.errors import NotFound
-from anivoice.stages.options import ConversionOptions
+from anivoice.frames import WindowLayout
 
 
 def test_overhead_of_a_real_server(tmp_path, monkeypatch, capsys):
@@ -149,9 +149,15 @@ def test_the_copying_engine_gives_back_what_it_gets(tmp_path):
         room.library.find("other")
     samples = np.arange(20 * 160, dtype=np.float32)
     with room.voices.using(VOICE_NAME, with_index=False) as voice:
-        known = np.zeros(20, np.float32)
-        options = ConversionOptions(0.0, 0.33, 0.0, 0)
-        request = LiveRequest(*(voice, samples, 0, 4, 8, 4, 8, known, 0, 0.25, 1, "rmvpe", 0.33, 0.0, "zero", options))
+        request = WindowRequest(
+            voice=voice,
+            layout=WindowLayout(4, 4, 4, 8),
+            samples=samples,
+            window_frame=0,
+            f0_known_hz=np.zeros(20, np.float32),
+            num_known_frames=0,
+            initial_phase=0.25,
+        )
         result = copied(request)
     assert result.next_phase == 0.25
     np.testing.assert_array_equal(result.waveform[::3], samples[4 * 160 : 12 * 160])

@@ -13,12 +13,12 @@ from engine.live_windows import WindowedStream
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anivoice.audio.live_geometry import LiveGeometry
-from anivoice.engine.batch import LiveRequest, LiveResult, WarmLiveRequest
+from anivoice.audio.live_geometry import live_layout
+from anivoice.engine.batch import WarmWindowRequest, WindowRequest, WindowResult
 from anivoice.engine.cuda_graphs import MAX_GRAPHS_PER_OWNER, GraphCache, batch_size_for
 from anivoice.engine.cuda_streams import CudaLanes
 from anivoice.engine.runner import TorchRunner
-from anivoice.engine.streams import CONTENT, FILES, PITCH, SYNTHESIZER, batch_sizes
+from anivoice.engine.streams import CONTENT, PITCH, SYNTHESIZER, batch_sizes
 from anivoice.models.steps import finish
 from anivoice.stages.options import ConversionOptions
 
@@ -203,7 +203,7 @@ def test_a_download_is_done_when_its_event_is(cuda: FakeCuda) -> None:
 
 
 def test_the_results_of_files_keep_the_copy_lane_free(cuda: FakeCuda) -> None:
-    download = CudaLanes(CPU, cuda, None, pins=False).download(FILES, [rows(2)])
+    download = CudaLanes(CPU, cuda, None, pins=False).files.download(SYNTHESIZER, [rows(2)])
     assert all(stream.waited_for == [] for stream in cuda.streams)
     cuda.is_idle = True
     assert download.is_done()
@@ -240,7 +240,7 @@ def test_only_the_steps_of_a_warm_up_record(cuda: FakeCuda) -> None:
     assert not graphs.is_recording
 
 
-GEOMETRY = LiveGeometry(block_frames=8, context_frames=40, crossfade_frames=4, lookahead_frames=2)
+GEOMETRY = live_layout(block_frames=8, context_frames=40, crossfade_frames=4, lookahead_frames=2)
 
 
 @pytest.fixture
@@ -248,9 +248,9 @@ def recording() -> NDArray[np.float32]:
     return (0.1 * np.random.default_rng(0).standard_normal(16000)).astype(np.float32)
 
 
-def results_of(runner: TorchRunner, requests: list[LiveRequest]) -> list[LiveResult]:
-    results = finish(runner.live_steps(requests))
-    assert all(isinstance(result, LiveResult) for result in results)
+def results_of(runner: TorchRunner, requests: list[WindowRequest]) -> list[WindowResult]:
+    results = finish(runner.window_steps(requests))
+    assert all(isinstance(result, WindowResult) for result in results)
     return results
 
 
@@ -271,7 +271,7 @@ def test_recordings_serve_every_window_of_a_stream(
     graphs = RehearsedGraphs(cuda, 4)
     cuda.is_idle = True
     runner = TorchRunner(CPU, torch.float32, OWN_VECTORS, 1, lanes=CudaLanes(CPU, cuda, graphs, pins=False))
-    finish(runner.steps(WarmLiveRequest(streams[0].request())))
+    finish(runner.steps(WarmWindowRequest(streams[0].request())))
     num_recordings = graphs.num_recordings
     assert num_recordings == 6, "content and synthesizer, for 1, 2 and 4 windows"
     for _ in range(2):
@@ -299,7 +299,7 @@ def test_streams_with_other_formant_shifts_go_their_own_ways(
     graphs = RehearsedGraphs(cuda, 4)
     cuda.is_idle = True
     runner = TorchRunner(CPU, torch.float32, OWN_VECTORS, 1, lanes=CudaLanes(CPU, cuda, graphs, pins=False))
-    finish(runner.steps(WarmLiveRequest(requests[0])))
+    finish(runner.steps(WarmWindowRequest(requests[0])))
     for got, wanted in zip(results_of(runner, requests), inline, strict=True):
         np.testing.assert_allclose(got.waveform, wanted.waveform, atol=1e-4)
     assert not np.allclose(inline[0].waveform, inline[1].waveform, atol=1e-4)
@@ -315,7 +315,7 @@ def test_a_pitch_network_that_was_replaced_takes_its_recordings_along(
     cuda.is_idle = True
     runner = TorchRunner(CPU, torch.float32, tmp_path, 1, lanes=CudaLanes(CPU, cuda, graphs, pins=False))
     stream = WindowedStream(voice, recording, GEOMETRY, "rmvpe")
-    finish(runner.steps(WarmLiveRequest(stream.request())))
+    finish(runner.steps(WarmWindowRequest(stream.request())))
     assert graphs.num_recordings == 3
     for _ in range(4):
         stream.take(results_of(runner, [stream.request()])[0])
@@ -327,6 +327,6 @@ def test_a_pitch_network_that_was_replaced_takes_its_recordings_along(
     settled = slice(GEOMETRY.window_frames - 20, stream.num_known)
     np.testing.assert_allclose(result.f0_hz[settled], old_hz, rtol=1e-4)
     np.testing.assert_allclose(result.f0_hz[stream.num_known :], new_hz, rtol=1e-4)
-    finish(runner.steps(WarmLiveRequest(request)))
+    finish(runner.steps(WarmWindowRequest(request)))
     assert graphs.num_recordings == 3
     np.testing.assert_allclose(results_of(runner, [request])[0].waveform, result.waveform, atol=1e-4)

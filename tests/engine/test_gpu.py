@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from conformance import load_voice
-from engine.live_windows import WindowedStream
+from engine.live_windows import WindowedStream, segment_request
 
-from anivoice.audio.live_geometry import LiveGeometry
-from anivoice.engine.batch import Job, SegmentRequest, WarmLiveRequest
+from anivoice.audio.live_geometry import live_layout
+from anivoice.engine.batch import Job, WarmWindowRequest
 from anivoice.engine.cuda_streams import CudaLanes, build_lanes
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
@@ -22,7 +22,7 @@ from anivoice.voices.voice import Voice
 pytestmark = pytest.mark.gpu
 
 SETTINGS = {"model": "v1_f0_40k.pth", "hubert": "tiny12", "index": "added_v1_256.index"}
-GEOMETRY = LiveGeometry(block_frames=8, context_frames=60, crossfade_frames=4, lookahead_frames=2)
+GEOMETRY = live_layout(block_frames=8, context_frames=60, crossfade_frames=4, lookahead_frames=2)
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def convert(voice: Voice, folder: Path, device: str, dtype: torch.dtype, seed: i
         f0_hz = 150 + 50 * np.sin(np.arange(300) / 20)
         f0_hz[100:140] = 0
         options = ConversionOptions(index_rate=0.5, formant_shift=1.5)
-        request = SegmentRequest(voice, samples, f0_hz, 50, 200, options, 0.25, seed, 7)
-        return np.asarray(engine.submit(request, Job()).result(60))
+        request = segment_request(voice, samples, f0_hz, 50, 200, options, seed)
+        return np.asarray(engine.submit(request, Job()).result(60).waveform)
     finally:
         engine.stop()
 
@@ -86,7 +86,7 @@ def live(
     waveforms = []
     engine.start()
     try:
-        engine.submit(WarmLiveRequest(streams[0].request()), Job()).result(300)
+        engine.submit(WarmWindowRequest(streams[0].request()), Job()).result(300)
         for _ in range(8):
             futures = [engine.submit(stream.request(), Job(), deadline_s=0.0) for stream in streams]
             for stream, future in zip(streams, futures, strict=True):
@@ -136,7 +136,7 @@ def test_content_and_pitch_overlap_the_synthesizer_of_the_batch_before(voice: Vo
     requests = [WindowedStream(voice, recording, GEOMETRY, "fcpe").request() for _ in range(12)]
     engine.start()
     try:
-        engine.submit(WarmLiveRequest(requests[0]), Job()).result(300)
+        engine.submit(WarmWindowRequest(requests[0]), Job()).result(300)
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
             for future in [engine.submit(request, Job(), deadline_s=0.0) for request in requests]:
                 future.result(60)

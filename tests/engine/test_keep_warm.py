@@ -9,24 +9,30 @@ import numpy as np
 import pytest
 import torch
 
-from anivoice.engine.batch import Job, LiveRequest, LiveResult, PitchRequest, Request, Stage
+from anivoice.engine.batch import Job, PitchRequest, Request, Stage, WindowRequest, WindowResult
 from anivoice.engine.engine import Engine
 from anivoice.engine.keep_warm import DEVICE_POLL_S, LIGHT_INTERVAL_S, UNNEEDED_INTERVAL_S, KeepWarm
 from anivoice.engine.runner import TorchRunner
 from anivoice.errors import AnivoiceError
-from anivoice.stages.options import ConversionOptions
+from anivoice.frames import WindowLayout
 from anivoice.voices.voice import Voice
 
 BLOCK_FRAMES = 8
 BLOCK_S = 0.08
-OPTIONS = ConversionOptions()
 
 
-def request() -> LiveRequest:
+def request() -> WindowRequest:
     config = SimpleNamespace(version="v2", has_f0=True, sample_rate_hz=48000)
     voice = cast(Voice, SimpleNamespace(config=config, encoder=config))
-    samples, f0 = np.zeros(3200, np.float32), np.zeros(20, np.float32)
-    return LiveRequest(voice, samples, -18, 10, 10, BLOCK_FRAMES, 0, f0, 0, 0.0, None, "pm", 0.0, 0.0, "zero", OPTIONS)
+    return WindowRequest(
+        voice=voice,
+        layout=WindowLayout(BLOCK_FRAMES, 10, 2),
+        samples=np.zeros(3200, np.float32),
+        window_frame=-18,
+        f0_known_hz=np.zeros(20, np.float32),
+        num_known_frames=0,
+        algo="pm",
+    )
 
 
 class Runner:
@@ -53,9 +59,11 @@ class Runner:
         for stage in self.stages:
             self.num_steps += 1
             yield stage
-        return LiveResult(np.zeros(1, np.float32), np.zeros(1, np.float32), 0.0)
+        return WindowResult(np.zeros(1, np.float32), np.zeros(1, np.float32), 0.0)
 
-    def live_steps(self, requests: Sequence[LiveRequest]) -> Generator[Stage, None, list[LiveResult | AnivoiceError]]:
+    def window_steps(
+        self, requests: Sequence[WindowRequest]
+    ) -> Generator[Stage, None, list[WindowResult | AnivoiceError]]:
         raise NotImplementedError
 
     def free_memory(self) -> bool:
@@ -113,7 +121,7 @@ def test_full_computes_blocks_as_often_as_they_come() -> None:
     device.run(10 * BLOCK_S)
     assert len(device.runner.begun) == pytest.approx(10, abs=1)
     one = device.runner.begun[0]
-    assert isinstance(one, LiveRequest)
+    assert isinstance(one, WindowRequest)
     assert one.shape == request().shape
     assert one.window_frame == 0, "as in the middle of a stream"
     assert device.runner.num_nudges == 0

@@ -12,8 +12,8 @@ from conformance import OWN_VECTORS, load_tone_voice, load_voice
 from engine.live_windows import WindowedStream, overlaps
 from numpy.typing import NDArray
 
-from anivoice.audio.live_geometry import LiveGeometry
-from anivoice.engine.batch import Job, LiveRequest, LiveResult, Stage, WarmLiveRequest
+from anivoice.audio.live_geometry import live_layout
+from anivoice.engine.batch import Job, Stage, WarmWindowRequest, WindowRequest, WindowResult
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
 from anivoice.errors import InvalidModelFile, InvalidParameter
@@ -22,7 +22,7 @@ from anivoice.stages.options import ConversionOptions
 from anivoice.stages.pitch.networks import SaliencePitch
 from anivoice.voices.voice import Voice
 
-GEOMETRY = LiveGeometry(block_frames=8, context_frames=60, crossfade_frames=4, lookahead_frames=2)
+GEOMETRY = live_layout(block_frames=8, context_frames=60, crossfade_frames=4, lookahead_frames=2)
 F0_HZ = 183.3
 T = TypeVar("T")
 
@@ -65,17 +65,17 @@ def finished(steps: Generator[Stage, None, T]) -> T:
 
 
 @pytest.fixture
-def compute(runner: TorchRunner) -> Callable[[LiveRequest], LiveResult]:
-    def one(request: LiveRequest) -> LiveResult:
-        result = finished(runner.live_steps([request]))[0]
-        assert isinstance(result, LiveResult)
+def compute(runner: TorchRunner) -> Callable[[WindowRequest], WindowResult]:
+    def one(request: WindowRequest) -> WindowResult:
+        result = finished(runner.window_steps([request]))[0]
+        assert isinstance(result, WindowResult)
         return result
 
     return one
 
 
 def test_the_overlap_of_two_windows_is_the_same_tone(
-    compute: Callable[[LiveRequest], LiveResult], tone_voice: Voice
+    compute: Callable[[WindowRequest], WindowResult], tone_voice: Voice
 ) -> None:
     stream = WindowedStream(tone_voice, vowel(), GEOMETRY)
     results = list(stream.run(compute))
@@ -87,7 +87,7 @@ def test_the_overlap_of_two_windows_is_the_same_tone(
 
 
 def test_the_tone_has_the_right_pitch_and_an_unbroken_phase(
-    compute: Callable[[LiveRequest], LiveResult], tone_voice: Voice
+    compute: Callable[[WindowRequest], WindowResult], tone_voice: Voice
 ) -> None:
     stream = WindowedStream(tone_voice, vowel(), GEOMETRY, seed=None, pitch_change=7.0)
     blocks = [result.waveform[: 8 * 480] for result in stream.run(compute)]
@@ -103,7 +103,7 @@ def test_the_tone_has_the_right_pitch_and_an_unbroken_phase(
 
 @pytest.mark.parametrize("formant_shift", [0.0, -4.0, 3.3])
 def test_overlaps_nearly_agree_through_a_whole_network(
-    compute: Callable[[LiveRequest], LiveResult], plain_voice: Voice, formant_shift: float
+    compute: Callable[[WindowRequest], WindowResult], plain_voice: Voice, formant_shift: float
 ) -> None:
     options = ConversionOptions(formant_shift=formant_shift)
     results = list(WindowedStream(plain_voice, vowel(), GEOMETRY, options=options).run(compute))
@@ -113,7 +113,7 @@ def test_overlaps_nearly_agree_through_a_whole_network(
 
 
 def test_without_its_phase_the_overlap_disagrees(
-    compute: Callable[[LiveRequest], LiveResult], tone_voice: Voice
+    compute: Callable[[WindowRequest], WindowResult], tone_voice: Voice
 ) -> None:
     stream = WindowedStream(tone_voice, vowel(), GEOMETRY)
     results = []
@@ -124,7 +124,7 @@ def test_without_its_phase_the_overlap_disagrees(
     assert min(correlations) < 0.5
 
 
-def varied(voice: Voice) -> list[LiveRequest]:
+def varied(voice: Voice) -> list[WindowRequest]:
     """Streams that share nothing but the voice."""
     shared = {"voice": voice, "geometry": GEOMETRY}
     streams = [
@@ -140,32 +140,32 @@ def varied(voice: Voice) -> list[LiveRequest]:
 
 @pytest.mark.parametrize("name", ["plain_voice", "indexed_voice"])
 def test_a_batch_gives_what_each_request_gives_alone(
-    runner: TorchRunner, compute: Callable[[LiveRequest], LiveResult], name: str, request: pytest.FixtureRequest
+    runner: TorchRunner, compute: Callable[[WindowRequest], WindowResult], name: str, request: pytest.FixtureRequest
 ) -> None:
     requests = varied(request.getfixturevalue(name))
-    together = finished(runner.live_steps(requests))
+    together = finished(runner.window_steps(requests))
     for one, result in zip(requests, together, strict=True):
         alone = compute(one)
-        assert isinstance(result, LiveResult)
+        assert isinstance(result, WindowResult)
         np.testing.assert_allclose(result.waveform, alone.waveform, atol=1e-4)
         np.testing.assert_allclose(result.f0_hz, alone.f0_hz, rtol=1e-5)
         assert result.next_phase == pytest.approx(alone.next_phase, abs=1e-6)
-    waveforms = [result.waveform for result in together if isinstance(result, LiveResult)]
+    waveforms = [result.waveform for result in together if isinstance(result, WindowResult)]
     assert np.abs(waveforms[0] - waveforms[1]).max() > 1e-2
 
 
 def test_voices_are_not_mixed_up_in_a_batch(
-    runner: TorchRunner, compute: Callable[[LiveRequest], LiveResult], plain_voice: Voice, tone_voice: Voice
+    runner: TorchRunner, compute: Callable[[WindowRequest], WindowResult], plain_voice: Voice, tone_voice: Voice
 ) -> None:
     tone_voice = replace(tone_voice, encoder=plain_voice.encoder, placed=None)
     requests = [WindowedStream(v, vowel(), GEOMETRY).request() for v in (plain_voice, tone_voice, plain_voice)]
     assert len({request.batch_key for request in requests}) == 1
-    for one, result in zip(requests, finished(runner.live_steps(requests)), strict=True):
-        assert isinstance(result, LiveResult)
+    for one, result in zip(requests, finished(runner.window_steps(requests)), strict=True):
+        assert isinstance(result, WindowResult)
         np.testing.assert_allclose(result.waveform, compute(one).waveform, atol=1e-4)
 
 
-def test_known_f0_is_used_and_kept(compute: Callable[[LiveRequest], LiveResult], tone_voice: Voice) -> None:
+def test_known_f0_is_used_and_kept(compute: Callable[[WindowRequest], WindowResult], tone_voice: Voice) -> None:
     stream = WindowedStream(tone_voice, vowel(), GEOMETRY, seed=None)
     stream.step = 12
     known = np.full(GEOMETRY.window_frames, 300.0, np.float32)
@@ -192,13 +192,13 @@ def test_rmvpe_hears_windows_that_need_no_padding(
     runner.pitch._estimators["rmvpe"] = listening
     stream = WindowedStream(replace(plain_voice, placed=None), vowel(), GEOMETRY, "rmvpe")
     stream.step = 12
-    result = finished(runner.live_steps([replace(stream.request(), num_known_frames=num_known)]))[0]
-    assert isinstance(result, LiveResult)
+    result = finished(runner.window_steps([replace(stream.request(), num_known_frames=num_known)]))[0]
+    assert isinstance(result, WindowResult)
     assert lengths[0] % 32 == 0
     np.testing.assert_array_equal(result.f0_hz[:num_known], 0)
 
 
-def test_a_voice_without_f0(compute: Callable[[LiveRequest], LiveResult], h768_hf_dir: Path) -> None:
+def test_a_voice_without_f0(compute: Callable[[WindowRequest], WindowResult], h768_hf_dir: Path) -> None:
     names = sorted(path.name for path in (OWN_VECTORS / "synth").glob("*nof0*.pth"))
     settings = {"model": names[0], "hubert": "tiny12" if "v1" in names[0] else "h768", "index": ""}
     voice = load_voice(OWN_VECTORS, settings, h768_hf_dir)
@@ -207,8 +207,8 @@ def test_a_voice_without_f0(compute: Callable[[LiveRequest], LiveResult], h768_h
     assert np.abs(results[-1].waveform).max() > 0
 
 
-def test_the_shortest_window(compute: Callable[[LiveRequest], LiveResult], plain_voice: Voice) -> None:
-    geometry = LiveGeometry(block_frames=2, context_frames=0, crossfade_frames=1, lookahead_frames=0)
+def test_the_shortest_window(compute: Callable[[WindowRequest], WindowResult], plain_voice: Voice) -> None:
+    geometry = live_layout(block_frames=2, context_frames=0, crossfade_frames=1, lookahead_frames=0)
     result = compute(WindowedStream(plain_voice, vowel(), geometry).request())
     assert len(result.waveform) == 4 * 480
 
@@ -216,17 +216,19 @@ def test_the_shortest_window(compute: Callable[[LiveRequest], LiveResult], plain
 def test_a_broken_window_is_refused(runner: TorchRunner, plain_voice: Voice) -> None:
     request = WindowedStream(plain_voice, vowel(), GEOMETRY).request()
     with pytest.raises(ValueError, match="samples"):
-        finished(runner.live_steps([replace(request, samples=request.samples[:-160])]))
+        finished(runner.window_steps([replace(request, samples=request.samples[:-160])]))
     with pytest.raises(ValueError, match="do not lie"):
-        finished(runner.live_steps([replace(request, first_frame=70)]))
+        finished(
+            runner.window_steps([replace(request, layout=replace(GEOMETRY, lookahead_frames=80, context_frames=-18))])
+        )
 
 
 def test_values_that_are_no_numbers_fail_their_own_request(runner: TorchRunner, plain_voice: Voice) -> None:
     good = WindowedStream(plain_voice, vowel(), GEOMETRY).request()
     bad = replace(good, samples=np.full_like(good.samples, np.nan))
-    first, second = finished(runner.live_steps([bad, good]))
+    first, second = finished(runner.window_steps([bad, good]))
     assert isinstance(first, InvalidModelFile)
-    assert isinstance(second, LiveResult)
+    assert isinstance(second, WindowResult)
 
 
 @pytest.fixture
@@ -240,7 +242,7 @@ def engine(runner: TorchRunner) -> Iterator[Engine]:
 def test_through_the_engine_one_bad_request_fails_one_future(engine: Engine, plain_voice: Voice) -> None:
     good = WindowedStream(plain_voice, vowel(), GEOMETRY).request()
     bad = replace(good, options=ConversionOptions(speaker_id=60000))
-    engine.submit(WarmLiveRequest(good), Job()).result(30)
+    engine.submit(WarmWindowRequest(good), Job()).result(30)
     futures = [engine.submit(request, Job(), deadline_s=1.0) for request in (good, bad, good)]
     with pytest.raises(InvalidParameter, match="speakers"):
         futures[1].result(30)

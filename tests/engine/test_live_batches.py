@@ -10,28 +10,39 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from anivoice.engine.batch import HostWork, Job, LiveRequest, LiveResult, PitchRequest, Request, Stage, WarmLiveRequest
+from anivoice.engine.batch import (
+    HostWork,
+    Job,
+    PitchRequest,
+    Request,
+    Stage,
+    WarmWindowRequest,
+    WindowRequest,
+    WindowResult,
+)
 from anivoice.engine.engine import Engine
 from anivoice.errors import AnivoiceError, Cancelled, InvalidParameter, Unavailable
-from anivoice.stages.options import ConversionOptions
+from anivoice.frames import WindowLayout
 from anivoice.voices.voice import Voice
 
 CONFIG = SimpleNamespace(version="v2", has_f0=True, sample_rate_hz=48000)
 
 
-def request(name: str, num_frames: int = 4) -> LiveRequest:
+def request(name: str, num_frames: int = 4) -> WindowRequest:
     voice = cast(Voice, SimpleNamespace(config=CONFIG, encoder=CONFIG))
-    f0 = np.zeros(20, np.float32)
-    samples = np.zeros(3200, np.float32)
-    made = LiveRequest(voice, samples, 0, 10, num_frames, 2, 0, f0, 0, 0.0, None, "pm", 0.0, 0.0, "zero", OPTIONS)
-    return replace(made, f0_known_hz=np.frombuffer(name.ljust(8).encode(), np.float32))
-
-
-OPTIONS = ConversionOptions()
+    return WindowRequest(
+        voice=voice,
+        layout=WindowLayout(2, 20 - num_frames, num_frames - 2),
+        samples=np.zeros(3200, np.float32),
+        window_frame=0,
+        f0_known_hz=np.frombuffer(name.ljust(8).encode(), np.float32),
+        num_known_frames=0,
+        algo="pm",
+    )
 
 
 def name_of(one: Request) -> str:
-    assert isinstance(one, LiveRequest)
+    assert isinstance(one, WindowRequest)
     return one.f0_known_hz.tobytes().decode().strip()
 
 
@@ -55,7 +66,7 @@ class LiveRunner:
     def close(self) -> None: ...
 
     def steps(self, one: Request) -> Generator[Stage, None, object]:
-        if isinstance(one, WarmLiveRequest):
+        if isinstance(one, WarmWindowRequest):
             self.batches.append(["warm"])
             yield "placing"
             return None
@@ -63,12 +74,14 @@ class LiveRunner:
             self.batches.append(["file"])
             yield "pitch"
             return "file"
-        outcome = (yield from self.live_steps([one]))[0]  # type: ignore[list-item]
+        outcome = (yield from self.window_steps([one]))[0]  # type: ignore[list-item]
         if isinstance(outcome, AnivoiceError):
             raise outcome
         return outcome
 
-    def live_steps(self, requests: Sequence[LiveRequest]) -> Generator[Stage, None, list[LiveResult | AnivoiceError]]:
+    def window_steps(
+        self, requests: Sequence[WindowRequest]
+    ) -> Generator[Stage, None, list[WindowResult | AnivoiceError]]:
         names = [name_of(one) for one in requests]
         self.batches.append(names)
         yield "content"
@@ -78,7 +91,7 @@ class LiveRunner:
         if self.wait_for is not None:
             yield self.wait_for
         return [
-            InvalidParameter("nan") if name == "nan" else LiveResult(one.samples, one.f0_known_hz, 0.0)
+            InvalidParameter("nan") if name == "nan" else WindowResult(one.samples, one.f0_known_hz, 0.0)
             for name, one in zip(names, requests, strict=True)
         ]
 
@@ -103,7 +116,7 @@ def make_engine() -> Generator[Callable[[LiveRunner], Engine], None, None]:
         engine.stop()
 
 
-def submit(engine: Engine, names: Sequence[str], job: Job | None = None) -> "list[Future[LiveResult]]":
+def submit(engine: Engine, names: Sequence[str], job: Job | None = None) -> "list[Future[WindowResult]]":
     return [engine.submit(request(name), job or Job(), deadline_s=float(i)) for i, name in enumerate(names)]
 
 
@@ -252,13 +265,13 @@ def test_warming_a_live_window_measures_it(make_engine: Callable[[LiveRunner], E
     runner = LiveRunner()
     engine = make_engine(runner)
     runner.go.set()
-    warm = WarmLiveRequest(request("w"))
-    assert isinstance(engine.submit(warm, Job()).result(5), LiveResult)
+    warm = WarmWindowRequest(request("w"))
+    assert isinstance(engine.submit(warm, Job()).result(5), WindowResult)
     engine.stop()
     assert runner.batches == [["warm"], ["w"]]
     assert engine.admission.cost_s(warm.window.load_key) is not None
 
 
 def test_a_warm_up_is_of_the_middle_of_a_stream() -> None:
-    steady = WarmLiveRequest(replace(request("w"), window_frame=-18)).steady
+    steady = WarmWindowRequest(replace(request("w"), window_frame=-18)).steady
     assert (steady.window_frame, steady.num_known_frames) == (0, 20 - 2 - 0 - 1)

@@ -11,8 +11,8 @@ from engine.fake_cuda import FakeCuda, RehearsedGraphs
 from engine.live_windows import WindowedStream
 from torch import Tensor
 
-from anivoice.audio.live_geometry import LiveGeometry
-from anivoice.engine.batch import Job, LiveRequest, WarmLiveRequest
+from anivoice.audio.live_geometry import live_layout
+from anivoice.engine.batch import Job, WarmWindowRequest, WindowRequest
 from anivoice.engine.cuda_streams import CudaLanes
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
@@ -22,7 +22,7 @@ from anivoice.models.steps import finish
 from anivoice.voices.voice import Voice
 
 CPU = torch.device("cpu")
-GEOMETRY = LiveGeometry(block_frames=8, context_frames=40, crossfade_frames=4, lookahead_frames=2)
+GEOMETRY = live_layout(block_frames=8, context_frames=40, crossfade_frames=4, lookahead_frames=2)
 
 
 class TightLanes(CudaLanes):
@@ -55,10 +55,10 @@ class Room:
 
     def warm_voice(self) -> Voice:
         voice = load_voice(OWN_VECTORS, {"model": "v1_nof0_40k.pth", "hubert": "tiny12", "index": ""}, Path("unused"))
-        finish(self.runner.steps(WarmLiveRequest(self.request(voice))))
+        finish(self.runner.steps(WarmWindowRequest(self.request(voice))))
         return voice
 
-    def request(self, voice: Voice) -> LiveRequest:
+    def request(self, voice: Voice) -> WindowRequest:
         recording = (0.1 * np.random.default_rng(0).standard_normal(16000)).astype(np.float32)
         return WindowedStream(voice, recording, GEOMETRY, "none").request()
 

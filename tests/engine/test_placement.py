@@ -5,25 +5,25 @@ the CPU fails there just as it would on CUDA.
 """
 
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conformance import OWN_VECTORS, load_voice
+from engine.live_windows import segment_request
 
-from anivoice.engine.batch import SegmentRequest
+from anivoice.engine.batch import WindowRequest, WindowResult
 from anivoice.engine.runner import TorchRunner
-from anivoice.stages.converter import Converter, Window
+from anivoice.engine.streams import Download, InlineLanes
 from anivoice.stages.options import ConversionOptions
 from anivoice.stages.pitch.extractor import PitchExtractor
-from anivoice.stages.synthesizer import Excitation
 
 NUM_FRAMES = 200
 
 
-def request(model: str, formant_shift: float) -> SegmentRequest:
+def request(model: str, formant_shift: float) -> WindowRequest:
     settings = {"model": model, "hubert": "tiny12", "index": "added_v1_256.index"}
     voice = load_voice(OWN_VECTORS, settings, OWN_VECTORS)
     samples = (0.1 * np.random.default_rng(0).standard_normal(48000)).astype(np.float32)
@@ -31,7 +31,15 @@ def request(model: str, formant_shift: float) -> SegmentRequest:
     f0_hz[100:140] = 0
     options = ConversionOptions(index_rate=0.5, formant_shift=formant_shift)
     f0 = f0_hz if voice.config.has_f0 else None
-    return SegmentRequest(voice, samples, f0, 50, NUM_FRAMES, options, 0.25, noise_seed=5, noise_frame=7)
+    return segment_request(voice, samples, f0, 50, NUM_FRAMES, options)
+
+
+class KeepingLanes(InlineLanes):
+    """Nothing can be copied from the meta device: what should be is kept, and zeros come in its place."""
+
+    def download(self, lane: str, tensors: Sequence[torch.Tensor]) -> Download:
+        self.kept = tensors
+        return super().download(lane, [torch.zeros_like(tensor, device="cpu") for tensor in tensors])
 
 
 def result_of(steps: Generator[str, None, object]) -> object:
@@ -44,7 +52,9 @@ def result_of(steps: Generator[str, None, object]) -> object:
 
 def convert_on_cpu(dtype: torch.dtype, model: str, formant_shift: float) -> np.ndarray:
     runner = TorchRunner(torch.device("cpu"), dtype, OWN_VECTORS)
-    return np.asarray(result_of(runner.steps(request(model, formant_shift))))
+    result = result_of(runner.steps(request(model, formant_shift)))
+    assert isinstance(result, WindowResult)
+    return result.waveform
 
 
 @pytest.mark.parametrize("formant_shift", [0.0, 1.5])
@@ -60,16 +70,13 @@ def test_half_precision_gives_nearly_the_same(model: str, formant_shift: float) 
 @pytest.mark.parametrize("formant_shift", [0.0, 1.5])
 @pytest.mark.parametrize("model", ["v1_f0_40k.pth", "v1_nof0_40k.pth"])
 def test_nothing_is_forgotten_on_the_cpu(model: str, formant_shift: float) -> None:
-    runner = TorchRunner(torch.device("meta"), torch.float16, OWN_VECTORS)
+    lanes = KeepingLanes(torch.device("meta"))
+    runner = TorchRunner(lanes.device, torch.float16, OWN_VECTORS, lanes=lanes)
     asked = request(model, formant_shift)
-    converter: Converter = runner.placed(asked.voice)
-    f0 = None if asked.f0_hz is None else torch.from_numpy(asked.f0_hz)
-    window = Window(torch.from_numpy(asked.samples), Excitation(f0, 0.25, 5, 7), asked.first_frame, asked.num_frames)
-    with torch.inference_mode():
-        waveform = result_of(converter.steps(window, asked.options))
-    assert isinstance(waveform, torch.Tensor)
+    result_of(runner.steps(asked))
+    waveform = lanes.kept[0]
     assert (waveform.device.type, waveform.dtype) == ("meta", torch.float32)
-    assert waveform.shape == (NUM_FRAMES * asked.voice.config.frame_samples,)
+    assert waveform.shape == (1, NUM_FRAMES * asked.voice.config.frame_samples)
     assert {p.device.type for p in asked.voice.model.parameters()} == {"meta"}
     assert {p.dtype for p in asked.voice.encoder.model.parameters()} == {torch.float16}
 

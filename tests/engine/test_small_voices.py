@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from conformance import OWN_VECTORS, load_voice
-from engine.live_windows import WindowedStream
+from engine.live_windows import WindowedStream, segment_request
 from torch import nn
 
-from anivoice.audio.live_geometry import LiveGeometry
-from anivoice.engine.batch import Job, LiveRequest, LiveResult, Request, SegmentRequest, WarmRequest
+from anivoice.audio.live_geometry import live_layout
+from anivoice.engine.batch import Job, Request, WarmRequest, WindowRequest, WindowResult
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
 from anivoice.errors import Cancelled, Unavailable
@@ -22,7 +22,7 @@ from anivoice.stages.options import ConversionOptions
 from anivoice.voices.voice import Voice
 
 CPU = torch.device("cpu")
-GEOMETRY = LiveGeometry(block_frames=8, context_frames=60, crossfade_frames=4, lookahead_frames=2)
+GEOMETRY = live_layout(block_frames=8, context_frames=60, crossfade_frames=4, lookahead_frames=2)
 SPEECH = (0.1 * np.random.default_rng(5).standard_normal(16000)).astype(np.float32)
 
 
@@ -89,17 +89,19 @@ def held(voice: Voice) -> Iterator[HeldDecoder]:
     hook.remove()
 
 
-def live_request(voice: Voice, seed: int = 1, formant_shift: float = 0.0, algo: str = "fcpe") -> LiveRequest:
+def live_request(voice: Voice, seed: int = 1, formant_shift: float = 0.0, algo: str = "fcpe") -> WindowRequest:
     options = ConversionOptions(formant_shift=formant_shift)
     return WindowedStream(voice, SPEECH, GEOMETRY, algo=algo, seed=seed, options=options).request()
 
 
-def submit(engine: Engine, request: LiveRequest, deadline_s: float, job: Job | None = None) -> "Future[LiveResult]":
+def submit(engine: Engine, request: WindowRequest, deadline_s: float, job: Job | None = None) -> "Future[WindowResult]":
     return engine.submit(request, job or Job(), deadline_s)
 
 
 def computed(engine: Engine, request: Request) -> object:
-    return engine.submit(request, Job(), 0.0 if isinstance(request, LiveRequest) else None).result(30)
+    return engine.submit(
+        request, Job(), 0.0 if isinstance(request, WindowRequest) and request.layout.overlaps else None
+    ).result(30)
 
 
 def test_a_live_window_is_computed_on_one_thread_and_a_file_on_all(
@@ -109,7 +111,7 @@ def test_a_live_window_is_computed_on_one_thread_and_a_file_on_all(
     computed(engine, live_request(voice))
     assert num_threads == {"content": {1}, "prior": {1}, "decoder": {1}}
     num_threads.clear()
-    computed(engine, SegmentRequest(voice, SPEECH, np.full(101, 200.0), 20, 60, ConversionOptions()))
+    computed(engine, segment_request(voice, SPEECH, np.full(101, 200.0), 20, 60, ConversionOptions()))
     assert num_threads == {"content": {2}, "prior": {2}, "decoder": {2}}
 
 

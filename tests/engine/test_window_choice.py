@@ -4,33 +4,31 @@ from collections.abc import Callable
 
 import pytest
 
-from anivoice.audio.live_geometry import LiveGeometry, auto_geometries
+from anivoice.audio.live_geometry import auto_geometries
 from anivoice.engine.admission import Admission
 from anivoice.engine.batch import LoadKey
 from anivoice.engine.window_choice import MAX_AGE_S, MIN_OBSERVED, WindowChoice
-from anivoice.stages.live_shape import LiveShape
+from anivoice.frames import WindowLayout
 
 FIRST_GUESS = 2
 
 
-def key_of(geometry: LiveGeometry) -> LoadKey:
-    g = geometry
-    shape = LiveShape(g.window_frames, g.first_decoded_frame, g.decode_frames, g.block_frames, g.lookahead_frames)
-    return LoadKey(shape, 48000, "v2", "rmvpe")
+def key_of(layout: WindowLayout) -> LoadKey:
+    return LoadKey(layout, 48000, "v2", "rmvpe")
 
 
 NAMES = [name for name, _ in auto_geometries()]
 KEYS = [key_of(geometry) for _, geometry in auto_geometries()]
-Speed = Callable[[LiveShape], float]
+Speed = Callable[[WindowLayout], float]
 
 
-def gpu(shape: LiveShape) -> float:
-    return 0.004 + 0.00001 * shape.window_frames
+def gpu(layout: WindowLayout) -> float:
+    return 0.004 + 0.00001 * layout.window_frames
 
 
-def cpu(shape: LiveShape) -> float:
+def cpu(layout: WindowLayout) -> float:
     """Two slow cores and a full-size voice."""
-    return 0.0012 * shape.window_frames + 0.004 * (shape.num_frames + 20)
+    return 0.0012 * layout.window_frames + 0.004 * (layout.decode_frames + 20)
 
 
 class Machine:
@@ -45,7 +43,7 @@ class Machine:
 
     def measure(self, key: LoadKey, num_blocks: int = MIN_OBSERVED) -> None:
         for _ in range(num_blocks):
-            self.admission.observe(key, self.speed(key.shape))
+            self.admission.observe(key, self.speed(key.layout))
 
     def choose(self, is_live: bool = True) -> str:
         """The name of the windows that the next stream gets."""
@@ -60,12 +58,12 @@ class Machine:
             self.measure(KEYS[place])
 
     def first_that_fits(self) -> str:
-        return next(n for n, k in zip(NAMES, KEYS, strict=True) if self.speed(k.shape) <= 0.85 * k.shape.advance_s)
+        return next(n for n, k in zip(NAMES, KEYS, strict=True) if self.speed(k.layout) <= 0.85 * k.layout.block_s)
 
 
 def test_the_candidates_go_from_short_to_long() -> None:
     assert NAMES == ["ultra", "low", "balanced", "quality", "long", "longest"]
-    assert [key.shape.advance_s for key in KEYS] == sorted(key.shape.advance_s for key in KEYS)
+    assert [key.layout.block_s for key in KEYS] == sorted(key.layout.block_s for key in KEYS)
 
 
 def test_given_lengths_hold_for_all_and_leave_no_two_alike() -> None:
@@ -123,7 +121,7 @@ def test_a_rare_slow_block_counts() -> None:
 def test_where_nothing_fits_it_is_the_longest() -> None:
     machine = Machine(lambda shape: 20 * cpu(shape))
     assert machine.choose() == "longest"
-    assert machine.admission.admit(KEYS[-1].shape.advance_s, KEYS[-1]) is not None
+    assert machine.admission.admit(KEYS[-1].layout.block_s, KEYS[-1]) is not None
 
 
 def test_a_machine_that_was_busy_gets_another_chance() -> None:

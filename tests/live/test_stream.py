@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from anivoice.audio.history import History
 from anivoice.audio.live_geometry import PRESET_GEOMETRY, live_geometry
 from anivoice.audio.live_high_pass import LiveHighPass
-from anivoice.engine.batch import LiveRequest, LiveResult
+from anivoice.engine.batch import WindowRequest, WindowResult
 from anivoice.errors import InvalidParameter
 from anivoice.live.parameters import StreamParameters
 from anivoice.live.stream import LiveStream, Source, Step
@@ -37,13 +37,13 @@ def all_pass() -> Iterator[None]:
         yield
 
 
-def mirror(request: LiveRequest) -> LiveResult:
+def mirror(request: WindowRequest) -> WindowResult:
     """What an engine would answer whose network gives back what it hears."""
     rate_hz = request.voice.config.sample_rate_hz
     hop = rate_hz // 100
     whole = soxr.resample(request.samples, 16000, rate_hz)
-    part = whole[request.first_frame * hop : (request.first_frame + request.num_frames) * hop]
-    return LiveResult(
+    part = whole[request.layout.first_decoded_frame * hop : request.layout.end_decoded_frame * hop]
+    return WindowResult(
         part.astype(np.float32), np.full(len(request.f0_known_hz), 100, np.float32), request.initial_phase
     )
 
@@ -218,7 +218,7 @@ def test_mute_and_passthrough_compute_nothing(voice: Voice, name: str) -> None:
 def test_successive_requests_agree_about_what_is_settled(voice: Voice) -> None:
     stream = stream_of(voice, preset="low")
     g = stream.geometry
-    before: LiveRequest | None = None
+    before: WindowRequest | None = None
     for step in stream.feed(chirp(1.5, 48000)):
         request = stream.request(step)
         assert request is not None
@@ -227,7 +227,7 @@ def test_successive_requests_agree_about_what_is_settled(voice: Voice) -> None:
         if before is not None:
             decoded_until = before.window_frame + g.window_frames - g.lookahead_frames
             assert request.window_frame + request.num_known_frames == decoded_until
-            assert request.window_frame + request.first_frame + g.decode_frames >= decoded_until
+            assert request.window_frame + request.layout.end_decoded_frame >= decoded_until
         stream.finish(step, mirror(request))
         before = request
 

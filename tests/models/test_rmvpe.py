@@ -44,6 +44,18 @@ def test_any_length(network: Rmvpe, num_samples: int) -> None:
     assert salience.isfinite().all()
 
 
+def test_frames_come_in_multiples_of_32_whatever_the_number_of_levels() -> None:
+    """What a network of four levels sees behind 17 frames is 15 of the log domain's zeros, as in the reference."""
+    shallow = Rmvpe(RmvpeConfig(num_blocks=1, num_levels=4, num_intermediate=1, first_channels=2, gru_channels=4))
+    generator = torch.Generator().manual_seed(4)
+    state = {name: 0.3 * torch.randn(value.shape, generator=generator) for name, value in shallow.state_dict().items()}
+    network = load_rmvpe({name: value.abs() if name.endswith("_var") else value for name, value in state.items()})
+    log_mel = torch.randn(1, 128, 17, generator=generator)
+    whole = network.salience(torch.nn.functional.pad(log_mel, (0, 15)))
+    torch.testing.assert_close(network.salience(log_mel), whole[:, :17], atol=0, rtol=0)
+    assert not torch.equal(network.salience(torch.nn.functional.pad(log_mel, (0, 16)))[:, :17], whole[:, :17])
+
+
 def test_rows_of_a_batch_are_independent(network: Rmvpe) -> None:
     samples = 0.1 * torch.randn(3, 4000, generator=torch.Generator().manual_seed(2))
     together = network(samples)

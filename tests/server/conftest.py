@@ -26,13 +26,12 @@ from anivoice.config import Settings, load_settings
 from anivoice.engine.admission import Admission
 from anivoice.engine.batch import (
     Job,
-    LiveRequest,
-    LiveResult,
     PitchRequest,
     Request,
-    SegmentRequest,
-    WarmLiveRequest,
     WarmRequest,
+    WarmWindowRequest,
+    WindowRequest,
+    WindowResult,
     Work,
 )
 from anivoice.engine.engine import Engine
@@ -121,7 +120,7 @@ class FakeRunner:
 
     def steps(self, request: Request) -> Generator[None, None, object]:
         yield
-        if not isinstance(request, WarmRequest | WarmLiveRequest):
+        if not isinstance(request, WarmRequest | WarmWindowRequest):
             time.sleep(self.delay_s)
             if self.error is not None:
                 raise self.error
@@ -134,20 +133,23 @@ class FakeRunner:
         match request:
             case PitchRequest():
                 return np.zeros(len(request.samples) // 160 + 1, np.float32)
-            case SegmentRequest():
-                return np.zeros(request.num_frames * request.voice.config.sample_rate_hz // 100, np.float32)
-            case LiveRequest():
+            case WindowRequest() if not request.layout.overlaps:
+                num_samples = request.layout.decode_frames * request.voice.config.sample_rate_hz // 100
+                return WindowResult(np.zeros(num_samples, np.float32), request.f0_known_hz, 0.0)
+            case WindowRequest():
                 return half_as_loud(request)
             case _:
                 return None
 
 
-def half_as_loud(request: LiveRequest) -> LiveResult:
+def half_as_loud(request: WindowRequest) -> WindowResult:
     """The input at half its height: what is converted can be told from silence and from the speaker's own voice."""
     samples_per_frame = request.voice.config.sample_rate_hz // 100
-    at = 160 * (request.first_frame + np.arange(request.num_frames * samples_per_frame) / samples_per_frame)
+    layout = request.layout
+    frames = np.arange(layout.decode_frames * samples_per_frame) / samples_per_frame
+    at = 160 * (layout.first_decoded_frame + frames)
     waveform = 0.5 * np.interp(at, np.arange(len(request.samples)), request.samples)
-    return LiveResult(waveform.astype(np.float32), request.f0_known_hz, request.initial_phase)
+    return WindowResult(waveform.astype(np.float32), request.f0_known_hz, request.initial_phase)
 
 
 class RecordingEngine(Engine):
@@ -161,7 +163,7 @@ class RecordingEngine(Engine):
 
     def submit_all(self, works: Sequence[Work]) -> Unavailable | None:
         for work in works:
-            if not isinstance(work.request, WarmRequest | WarmLiveRequest) and work.job not in self.jobs:
+            if not isinstance(work.request, WarmRequest | WarmWindowRequest) and work.job not in self.jobs:
                 self.jobs.append(work.job)
         return super().submit_all(works)
 

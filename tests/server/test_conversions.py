@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from anivoice.engine.batch import Job, SegmentRequest
+from anivoice.engine.batch import Job, WindowRequest
 from anivoice.errors import Unavailable
 from anivoice.server.conversions import Conversions
 from anivoice.server.state import SERVICES
@@ -104,7 +104,7 @@ async def test_other_requests_are_answered_during_a_conversion(serve_fake, fake,
 
 async def test_short_file_is_done_while_a_long_one_is_under_way(serve_fake, fake, post, speech, long_speech, until):
     released = threading.Event()
-    is_long = lambda request: isinstance(request, SegmentRequest) and request.voice.name == "bob"  # noqa: E731
+    is_long = lambda request: isinstance(request, WindowRequest) and request.voice.name == "bob"  # noqa: E731
     fake.runner.is_held = lambda request: is_long(request) and not released.is_set()
     client = await serve_fake()
     long = post(client, long_speech, model_name="bob")

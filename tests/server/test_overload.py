@@ -12,7 +12,7 @@ from live_sockets import RATE_HZ, pcm
 from virtual_time import run
 
 from anivoice.engine.admission import Admission
-from anivoice.engine.batch import LiveRequest, LiveResult, Work
+from anivoice.engine.batch import WindowRequest, WindowResult, Work
 from anivoice.engine.engine import Engine
 from anivoice.errors import Cancelled
 from anivoice.live.parameters import StreamParameters
@@ -61,7 +61,7 @@ class SlowEngine:
 
     async def _compute(self, work: Work) -> None:
         request = work.request
-        assert isinstance(request, LiveRequest)
+        assert isinstance(request, WindowRequest)
         async with self._device:
             cost_s = self.cost_s
             for _ in range(round(cost_s / STEP_S)):
@@ -69,9 +69,9 @@ class SlowEngine:
                 if work.job.is_cancelled:
                     return work.promise.set_exception(Cancelled("nobody waits for it"))
         self.admission.observe(request.load_key, cost_s)
-        num_samples = request.num_frames * request.voice.config.sample_rate_hz // 100
+        num_samples = request.layout.decode_frames * request.voice.config.sample_rate_hz // 100
         waveform = np.full(num_samples, LOUD, np.float32)
-        return work.promise.set_result(LiveResult(waveform, request.f0_known_hz, request.initial_phase))
+        return work.promise.set_result(WindowResult(waveform, request.f0_known_hz, request.initial_phase))
 
 
 class Socket:
@@ -217,7 +217,7 @@ def test_nobody_else_is_let_in_until_it_is_over() -> None:
     async def admit_while_slow() -> tuple[Any, Any]:
         stream = Stream("live")
         running = asyncio.create_task(stream.connection.run())
-        admission, block_s = stream.engine.admission, stream.key.shape.advance_s
+        admission, block_s = stream.engine.admission, stream.key.layout.block_s
         await stream.speak(1.0)
         stream.engine.cost_s = SLOW_COST_S
         await stream.speak(3.0)

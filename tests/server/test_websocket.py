@@ -10,7 +10,7 @@ from aiohttp import WSMsgType
 from live_sockets import BLOCK_MS, RATE_HZ, pcm, receive_until, tone
 
 from anivoice.audio.wire import WireDecoder, WireEncoder
-from anivoice.engine.batch import LiveRequest
+from anivoice.engine.batch import WindowRequest
 from anivoice.live.stream import LiveStream
 
 
@@ -247,7 +247,7 @@ async def test_parameters_change_on_the_way(serve_fake, fake, connect):
     await socket.send_bytes(pcm(tone(0.4)))
     await socket.send_json({"flush": True})
     await receive_until(socket, "flushed")
-    pitches = [request.pitch_change for request in fake.runner.served if isinstance(request, LiveRequest)]
+    pitches = [request.pitch_change for request in fake.runner.served if isinstance(request, WindowRequest)]
     assert pitches[1] == 0
     assert pitches[-1] == 7
     assert pitches[1:] == sorted(pitches[1:])

@@ -4,7 +4,7 @@ import pytest
 from aiohttp import WSMsgType
 from live_sockets import RATE_HZ, flush, pcm, receive_until, tone
 
-from anivoice.engine.batch import LiveRequest, WarmLiveRequest
+from anivoice.engine.batch import WarmWindowRequest, WindowRequest
 
 FITS_LOW = 60.0
 """With blocks of 40 ms no stream fits, with 80 ms one, and with 160 ms one more."""
@@ -16,7 +16,7 @@ async def ready_of(socket, **values):
 
 
 def num_computed(fake) -> int:
-    return sum(isinstance(request, LiveRequest | WarmLiveRequest) for request in fake.runner.served)
+    return sum(isinstance(request, WindowRequest | WarmWindowRequest) for request in fake.runner.served)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import WSMsgType
 from live_sockets import RATE_HZ, flush, height, pcm, receive_until, tone
 
-from anivoice.engine.batch import LiveRequest
+from anivoice.engine.batch import WindowRequest
 from anivoice.errors import Unavailable
 from anivoice.live.stream import Step
 from anivoice.server.live.clock import Message
@@ -20,7 +20,7 @@ from anivoice.server.state import SERVICES
 def held(fake):
     """`held.set()`: live blocks stay in the engine until `held.clear()`."""
     event = threading.Event()
-    fake.runner.is_held = lambda request: isinstance(request, LiveRequest) and event.is_set()
+    fake.runner.is_held = lambda request: isinstance(request, WindowRequest) and event.is_set()
     yield event
     event.clear()
 

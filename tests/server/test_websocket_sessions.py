@@ -7,7 +7,7 @@ import pytest
 from aiohttp import WSMsgType, WSServerHandshakeError
 from live_sockets import flush, height, pcm, receive_until, tone
 
-from anivoice.engine.batch import LiveRequest, WarmLiveRequest, WarmRequest
+from anivoice.engine.batch import WarmRequest, WarmWindowRequest, WindowRequest
 from anivoice.server.state import SERVICES
 
 KEY = "correct-horse"
@@ -178,7 +178,7 @@ async def test_goodbye_ends_the_session(serve_fake, fake, ready_socket, num_held
 
 async def test_loss_in_the_middle_of_a_block(serve_fake, fake, ready_socket, num_held, until):
     released = threading.Event()
-    fake.runner.is_held = lambda request: isinstance(request, LiveRequest) and not released.is_set()
+    fake.runner.is_held = lambda request: isinstance(request, WindowRequest) and not released.is_set()
     released.set()
     client = await serve_fake()
     socket = await ready_socket(client)
@@ -228,8 +228,8 @@ async def test_other_voice_takes_over_while_the_first_goes_on(serve_fake, fake, 
     await until(lambda: num_held() == 0)
 
 
-def live_requests(fake) -> list[LiveRequest]:
-    return [request for request in fake.runner.served if isinstance(request, LiveRequest)]
+def live_requests(fake) -> list[WindowRequest]:
+    return [request for request in fake.runner.served if isinstance(request, WindowRequest)]
 
 
 async def test_voice_that_cannot_be_loaded_leaves_the_stream_as_it_was(serve_fake, fake, ready_socket, num_held):
@@ -305,8 +305,8 @@ async def test_streams_that_come_together_are_warmed_once(serve_fake, fake, read
     client = await serve_fake()
     fake.runner.served.clear()
     await asyncio.gather(*(ready_socket(client, block_ms=240) for _ in range(4)))
-    windows = [one.window for one in fake.runner.served if isinstance(one, WarmLiveRequest)]
-    assert len([window for window in windows if window.shape.advance_frames == 24]) == 1
+    windows = [one.window for one in fake.runner.served if isinstance(one, WarmWindowRequest)]
+    assert len([window for window in windows if window.layout.block_frames == 24]) == 1
 
 
 @pytest.mark.parametrize(("records", "num_warmed"), [(True, 1), (False, 0)])
@@ -320,7 +320,7 @@ async def test_a_formant_shift_is_warmed_beside_the_stream_where_it_is_recorded(
     fake.runner.served.clear()
     await socket.send_json({"formant_shift": 3.5})
     await receive_until(socket, "changed")
-    shifts = [one.window.options.formant_shift for one in fake.runner.served if isinstance(one, WarmLiveRequest)]
+    shifts = [one.window.options.formant_shift for one in fake.runner.served if isinstance(one, WarmWindowRequest)]
     assert shifts == [3.5] * num_warmed
     await socket.send_bytes(pcm(tone(0.3)))
     await flush(socket)

@@ -9,9 +9,10 @@ import pytest
 import torch
 from conformance import blend_like_realtime, stated, vectors_dir
 
-from anivoice.audio.segmentation import FRAME_SAMPLES, content_frames
+from anivoice.audio.segmentation import content_frames
 from anivoice.checkpoints.index_file import read_index_file
 from anivoice.errors import InvalidModelFile
+from anivoice.frames import FRAME_SAMPLES
 from anivoice.stages.retrieval import DeviceSearch, Retriever, protect_unvoiced, repeat_frames
 
 CPU = torch.device("cpu")
@@ -124,7 +125,8 @@ def test_conformance_protect(conformance_dir: Path) -> None:
     for name in mixed:
         meaning = side["expected"][name]["meaning"]
         blended = repeat_frames(retriever.blend(query, stated(meaning, "index_rate ")))
-        got = protect_unvoiced(blended, repeat_frames(query), f0, float(name.removeprefix("mixed_protect")))
+        protect = torch.tensor([float(name.removeprefix("mixed_protect"))])
+        (got,) = protect_unvoiced(blended[None], repeat_frames(query)[None], f0[None], protect)
         torch.testing.assert_close(got, arrays[name].float(), rtol=0, atol=stated(meaning, "atol "))
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from anivoice.engine.batch import Job, LiveRequest, LiveResult
+from anivoice.engine.batch import Job, WindowRequest, WindowResult
 from anivoice.errors import AnivoiceError, Unavailable
 from anivoice.metrics import Metrics
 from anivoice.server.engine_client import Handover, Reply
@@ -44,10 +44,10 @@ class BlockCounts:
 class _Block:
     """The one that is being converted."""
 
-    request: LiveRequest
+    request: WindowRequest
     due: DueStep
     is_live: bool
-    done: Callable[[LiveResult | None], None]
+    done: Callable[[WindowResult | None], None]
     started_s: float
     job: Job = field(default_factory=Job)
     reply: Reply | None = None
@@ -73,7 +73,7 @@ class Converter:
         self._timer: asyncio.TimerHandle | None = None
 
     def convert(
-        self, request: LiveRequest, due: DueStep, is_live: bool, done: Callable[[LiveResult | None], None]
+        self, request: WindowRequest, due: DueStep, is_live: bool, done: Callable[[WindowResult | None], None]
     ) -> None:
         """Calls `done` later with the result, None if it failed, or live, if it has not come by its deadline.
 
@@ -120,13 +120,13 @@ class Converter:
         self._block = None
         block.done(self._outcome(block, reply))
 
-    def _outcome(self, block: _Block, reply: Reply) -> LiveResult | None:
+    def _outcome(self, block: _Block, reply: Reply) -> WindowResult | None:
         try:
             result = reply.result()
         except Exception as error:
             self._failed(error)
             return None
-        assert isinstance(result, LiveResult)
+        assert isinstance(result, WindowResult)
         self._succeeded(block, self._clock() - block.started_s)
         return result
 

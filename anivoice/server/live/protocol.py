@@ -1,7 +1,7 @@
 """What a client that asked for events is told, made from the state of its session. The models: events.py."""
 
-from anivoice.audio.live_geometry import FRAME_MS
 from anivoice.audio.wire import WireEncoder
+from anivoice.frames import FRAME_MS
 from anivoice.server.live.events import (
     ChangedEvent,
     ComputeMs,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 
 from anivoice.audio.wire import WireEncoder
-from anivoice.engine.batch import LiveResult
+from anivoice.engine.batch import WindowResult
 from anivoice.live.stream import Step
 from anivoice.metrics import Metrics
 from anivoice.server.live.clock import StreamClock
@@ -137,7 +137,7 @@ class LiveBlocks:
         else:
             self._live.converter.convert(request, due, self.queue.is_live, self._take)
 
-    def _take(self, result: LiveResult | None) -> None:
+    def _take(self, result: WindowResult | None) -> None:
         """The engine's answer; None if the block is late or failed."""
         try:
             self._finish(result, failed=result is None)
@@ -145,7 +145,7 @@ class LiveBlocks:
             return self._fail(error)
         return self._go_on()
 
-    def _finish(self, result: LiveResult | None, failed: bool) -> None:
+    def _finish(self, result: WindowResult | None, failed: bool) -> None:
         """The present block leaves, in a task only if it has to wait, or not alone."""
         assert self.encoder is not None
         assert self._step is not None

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from anivoice.audio.live_geometry import FRAME_MS, NamedGeometry
+from anivoice.audio.live_geometry import NamedGeometry
 from anivoice.errors import Unavailable
+from anivoice.frames import FRAME_MS
 from anivoice.live.parameters import LENGTHS, StreamParameters
 from anivoice.live.stream import LiveStream, Step
 from anivoice.server.live.converter import Converter

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from anivoice.audio.live_geometry import NamedGeometry
-from anivoice.engine.batch import Job, LiveRequest, LoadKey, WarmLiveRequest, WarmRequest
+from anivoice.engine.batch import Job, LoadKey, WarmRequest, WarmWindowRequest, WindowRequest
 from anivoice.engine.runtime import EngineRoom
 from anivoice.engine.window_choice import MIN_OBSERVED, WindowChoice
 from anivoice.errors import Unavailable
@@ -55,7 +55,7 @@ class Lease:
         self.seed = seed
         self.load_key = load_key
         self._room = room
-        self._share = (load_key.shape.advance_s, load_key)
+        self._share = (load_key.layout.block_s, load_key)
         self._is_held = True
         self._is_admitted = False
 
@@ -132,7 +132,7 @@ class Sources:
             lease.release()
         return lease.source.parameters
 
-    async def _choose(self, sources: list[Source]) -> tuple[Source, LiveRequest]:
+    async def _choose(self, sources: list[Source]) -> tuple[Source, WindowRequest]:
         """The source whose blocks are the shortest that fit, warm, and a window of it; without any, the last."""
         windows = [await self._workers.run(typical_window, source) for source in sources]
         keys = [window.load_key for window in windows]
@@ -146,40 +146,40 @@ class Sources:
             if not must_measure:
                 return sources[place], windows[place]
             for _ in range(MIN_OBSERVED):
-                await self._compute(WarmLiveRequest(windows[place]).steady)
+                await self._compute(WarmWindowRequest(windows[place]).steady)
 
     def _known_name(self, name: str | None) -> str:
         library = self._room.library
         return library.find(name or library.default_name()).name
 
-    async def _make_warm(self, source: Source, window: LiveRequest) -> None:
+    async def _make_warm(self, source: Source, window: WindowRequest) -> None:
         """Streams that come at the same time wait for the first of them: side by side it would cost more than it does
         later, and be needed but once.
         """
         async with self._warming.setdefault(source.voice, asyncio.Lock()):
             await self._warm_up(source, window)
 
-    async def _warm_up(self, source: Source, window: LiveRequest) -> None:
+    async def _warm_up(self, source: Source, window: WindowRequest) -> None:
         warm = self._warm.setdefault(source.voice, deque(maxlen=MAX_WARM_KINDS))
         if self._warm_key(source, window) in warm:
             return
         await self._submit(WarmRequest(source.voice, source.algo if source.voice.config.has_f0 else None))
-        await self._submit(WarmLiveRequest(window))
+        await self._submit(WarmWindowRequest(window))
         await self._compute(window)
         # Only now is it known which pitch network it was.
         warm.append(self._warm_key(source, window))
 
-    def _warm_key(self, source: Source, window: LiveRequest) -> Hashable:
+    def _warm_key(self, source: Source, window: WindowRequest) -> Hashable:
         p = source.parameters
         version = self._room.runner.pitch.version(source.algo) if source.voice.config.has_f0 else None
         return (window.load_key, p.index_rate > 0, p.formant_shift, version)
 
-    async def _compute(self, window: LiveRequest) -> None:
+    async def _compute(self, window: WindowRequest) -> None:
         """For the engine to know what it costs; streams that run go first."""
         await self._submit(window, time.perf_counter() + WARM_DEADLINE_SECONDS)
 
     async def _submit(
-        self, request: WarmRequest | WarmLiveRequest | LiveRequest, deadline_s: float | None = None
+        self, request: WarmRequest | WarmWindowRequest | WindowRequest, deadline_s: float | None = None
     ) -> None:
         job = Job()
         try:
@@ -203,7 +203,7 @@ class Sources:
             raise
 
 
-def typical_window(source: Source) -> LiveRequest:
+def typical_window(source: Source) -> WindowRequest:
     """A request as those of the stream will be. Takes a few milliseconds."""
     parameters = source.parameters.model_copy(update={"passthrough": False, "mute": False})
     stream = LiveStream(replace(source, parameters=parameters), 0)

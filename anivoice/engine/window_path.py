@@ -1,6 +1,7 @@
-"""A batch of live windows through the stages: content and pitch for all at once, the synthesizer voice by voice.
+"""A batch of windows through the stages: content and pitch for all at once, the synthesizer voice by voice.
 
-It says what is computed on which lane and what waits for what; `lanes` knows what a lane is on this device.
+It says what is computed on which lane and what waits for what; `lanes` knows what a lane is on this device. Windows of
+live streams come several at once; a file's segment is a batch of one, on the lanes of files.
 """
 
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
@@ -11,70 +12,66 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
-from anivoice.engine.batch import NO_PITCH, LiveRequest, LiveResult, Stage
-from anivoice.engine.live_inputs import check, known_hz, num_known_frames, pitch_groups, whole_windows
+from anivoice.engine.batch import NO_PITCH, Stage, WindowRequest, WindowResult
 from anivoice.engine.streams import CONTENT, PITCH, SYNTHESIZER, Download, Lanes
+from anivoice.engine.window_inputs import check, known_hz, num_known_frames, pitch_groups, whole_windows
 from anivoice.engine.window_threads import WindowThreads
 from anivoice.errors import AnivoiceError, InvalidModelFile
+from anivoice.frames import FRAME_SAMPLES
 from anivoice.models.cpu.threads import on_one_thread, one_thread
 from anivoice.models.prior_memory import PriorMemory
 from anivoice.models.steps import Steps as ModelSteps
 from anivoice.models.steps import finish, named
 from anivoice.models.vits import Synthesizer
 from anivoice.stages.content_encoder import ContentEncoder
-from anivoice.stages.converter import Converter
-from anivoice.stages.live import (
-    LiveSynthesis,
-    PriorWindow,
-    SynthesisInput,
-    content_steps,
-    heard_f0,
-    merge_contours,
-    protected,
-    retrieve,
-    twice,
-)
-from anivoice.stages.live_shape import FRAME_SAMPLES
 from anivoice.stages.noise import PositionalNoise
 from anivoice.stages.pitch.extractor import PitchExtractor
 from anivoice.stages.pitch.methods import PITCH_METHODS
 from anivoice.stages.stream_memory import StreamMemory
 from anivoice.stages.synthesizer import LATENT_STREAM, SOURCE_STREAM
+from anivoice.stages.window import (
+    PlacedVoice,
+    PriorWindow,
+    SynthesisInput,
+    WindowSynthesis,
+    fill_content,
+    heard_f0,
+    merge_contours,
+)
 from anivoice.voices.voice import Voice
 
-Outcome = LiveResult | AnivoiceError
+Outcome = WindowResult | AnivoiceError
 Steps = Generator[Stage, None, list[Outcome]]
 
 
-class LivePath:
+class WindowPath:
     """Windows of one batch key in, results out. It holds no state of any stream."""
 
-    def __init__(self, lanes: Lanes, pitch: PitchExtractor, place: Callable[[Voice], Converter]) -> None:
+    def __init__(self, lanes: Lanes, pitch: PitchExtractor, place: Callable[[Voice], PlacedVoice]) -> None:
         self.lanes = lanes
         self.pitch = pitch
         self.place = place
         self.threads: WindowThreads | None = None
         """They compute the windows of small voices. None: the engine's does."""
 
-    def steps(self, requests: Sequence[LiveRequest]) -> Steps:
+    def steps(self, requests: Sequence[WindowRequest]) -> Steps:
         """Yields the stage's name after each piece of work, or what it waits for. One outcome per request, in order."""
         for request in requests:
             check(request)
         placed = [self.place(request.voice) for request in requests]
         yield "placing"
         computing = self._windows(requests, placed)
-        if self.threads is not None and _is_small(requests[0].algo, placed):
+        if self.threads is not None and _is_small(requests, placed):
             computing = self.threads.steps(computing)
         return (yield from computing)
 
-    def _windows(self, requests: Sequence[LiveRequest], placed: list[Converter]) -> Steps:
+    def _windows(self, requests: Sequence[WindowRequest], placed: list[PlacedVoice]) -> Steps:
         """Changes nothing but the streams' own memory: several threads may be at it at once."""
         samples = self.lanes.upload(whole_windows(requests))
         content = yield from self._content(samples, placed[0], requests)
         yield "content"
-        with one_thread() if _is_small(requests[0].algo, placed) else nullcontext():
+        with one_thread() if _is_small(requests, placed) else nullcontext():
             raw_hz, f0_hz = self._pitch(samples, requests)
         yield "pitch"
         self.lanes.join(SYNTHESIZER, CONTENT, PITCH)
@@ -94,21 +91,25 @@ class LivePath:
         return _in_order(requests, downloads)
 
     def _content(
-        self, samples: Tensor, placed: Converter, requests: Sequence[LiveRequest]
+        self, samples: Tensor, placed: PlacedVoice, requests: Sequence[WindowRequest]
     ) -> Generator[Stage, None, Tensor]:
         """In small pieces, or in one that may be recorded."""
         encoder, version = placed.encoder, requests[0].voice.config.version
+        num_frames, overlaps = requests[0].layout.window_frames // 2, requests[0].layout.overlaps
         if self.lanes.pauses:
             remembers = encoder.remembers and all(request.memory is not None for request in requests)
             encoding = _remembering(encoder, samples, requests) if remembers else encoder.steps(samples, version)
-            content = content_steps(encoding)
-            return (yield from named("content", on_one_thread(content) if encoder.is_small else content))
-        with self.lanes.on(CONTENT):
-            return self.lanes.call(
-                encoder, ("content", version), lambda x: finish(content_steps(encoder.steps(x, version))), [samples]
-            )
+            is_small = encoder.is_small and overlaps
+            content = yield from named("content", on_one_thread(encoding) if is_small else encoding)
+            return fill_content(content, num_frames)
 
-    def _pitch(self, samples: Tensor, requests: Sequence[LiveRequest]) -> tuple[Tensor | None, Tensor | None]:
+        def compute(x: Tensor) -> Tensor:
+            return fill_content(finish(encoder.steps(x, version)), num_frames)
+
+        with self.lanes.on(CONTENT):
+            return self.lanes.call(encoder, ("content", version), compute, [samples])
+
+    def _pitch(self, samples: Tensor, requests: Sequence[WindowRequest]) -> tuple[Tensor | None, Tensor | None]:
         """f0 as estimated and as it is to be heard, `[B, P]`; None for voices without f0."""
         if not requests[0].voice.config.has_f0:
             return None, None
@@ -117,7 +118,9 @@ class LivePath:
         fills_gaps = self.lanes.upload(np.array([r.unvoiced_f0 == "interpolate" for r in requests]))
         factor = self.lanes.upload(np.array([2 ** (r.pitch_change / 12) for r in requests], np.float32))
         with self.lanes.on(PITCH):
-            if self.pitch.remembers(requests[0].algo) and all(request.memory is not None for request in requests):
+            if all(num_known_frames(request) == request.layout.window_frames for request in requests):
+                raw = known
+            elif self.pitch.remembers(requests[0].algo) and all(request.memory is not None for request in requests):
                 raw = self._remembering_pitch(samples, known, requests)
             else:
                 raw = torch.empty_like(known)
@@ -127,14 +130,14 @@ class LivePath:
                     raw[index] = merge_contours(known[index], num_known[index], estimate)
             return raw, heard_f0(raw, fills_gaps, factor)
 
-    def _remembering_pitch(self, samples: Tensor, known: Tensor, requests: Sequence[LiveRequest]) -> Tensor:
+    def _remembering_pitch(self, samples: Tensor, known: Tensor, requests: Sequence[WindowRequest]) -> Tensor:
         """Stream by stream, as `_remembering` the content: f0 `[B, P]`."""
         rows = []
         for window, contour, request in zip(samples, known, requests, strict=True):
             assert request.memory is not None
             num_known = num_known_frames(request)
             first, first_wanted = request.window_frame, request.window_frame + num_known
-            ahead = request.lookahead_frames
+            ahead = request.layout.lookahead_frames
             estimate = self.pitch.estimate_stream(window, request.algo, request.memory, first, first_wanted, ahead)
             rows.append(torch.cat([contour[:num_known], estimate]))
         return torch.stack(rows)
@@ -166,30 +169,22 @@ class LivePath:
         with self.lanes.on(SYNTHESIZER):
             f0 = None if f0_hz is None else f0_hz[index]
             dtype = synthesis.synthesizer.dtype
-            features = self._features(part, content[index], f0, protect).to(dtype)
+            rates = [request.options.index_rate for request in part.requests]
+            features = synthesis.features(part.placed.retriever, content[index], rates, f0, protect).to(dtype)
             x = SynthesisInput(features, f0, phase, latent_noise.to(dtype), source_noise, speaker_ids, grid)
         yield "retrieval"
         waveform = yield from self._waveform(synthesis, x, part.remembered())
         with self.lanes.on(SYNTHESIZER):
             return waveform, synthesis.next_phase(x)
 
-    def _features(self, part: "_Part", content: Tensor, f0: Tensor | None, protect: Tensor) -> Tensor:
-        retriever = part.placed.retriever
-        rates = [request.options.index_rate for request in part.requests]
-        if retriever is None or max(rates) == 0:
-            return twice(content)
-        content = F.pad(content, (0, retriever.dim - content.shape[2]))
-        blended = retrieve(retriever, content, rates, part.synthesis.flow_start // 2)
-        return twice(blended) if f0 is None else protected(blended, content, f0, protect)
-
     def _waveform(
-        self, synthesis: LiveSynthesis, x: SynthesisInput, remembered: list[PriorWindow] | None
+        self, synthesis: WindowSynthesis, x: SynthesisInput, remembered: list[PriorWindow] | None
     ) -> Generator[Stage, None, Tensor]:
         """In small pieces, or in one that may be recorded."""
         if self.lanes.pauses:
             steps = synthesis.steps(x, remembered)
-            return (yield from on_one_thread(steps) if synthesis.synthesizer.is_small else steps)
-        key = ("synthesizer", synthesis.shape, synthesis.stretched_samples)
+            return (yield from steps if synthesis.is_shared else on_one_thread(steps))
+        key = ("synthesizer", synthesis.layout, synthesis.stretched_samples)
         names = [name for name, value in zip(x._fields, x, strict=True) if value is not None]
         given = [value for value in x if value is not None]
 
@@ -208,7 +203,7 @@ class LivePath:
         return self.lanes.upload(np.array(rows))
 
 
-def _remembering(encoder: ContentEncoder, samples: Tensor, requests: Sequence[LiveRequest]) -> ModelSteps[Tensor]:
+def _remembering(encoder: ContentEncoder, samples: Tensor, requests: Sequence[WindowRequest]) -> ModelSteps[Tensor]:
     """Stream by stream what its memory does not know: so each hears the same, whoever is computed with it."""
     rows = []
     for row, request in zip(samples.unsqueeze(1), requests, strict=True):
@@ -218,13 +213,12 @@ def _remembering(encoder: ContentEncoder, samples: Tensor, requests: Sequence[Li
     return torch.cat(rows)
 
 
-def _is_small(algo: str, placed: Sequence[Converter]) -> bool:
-    """Whether no network gains by several threads."""
-    method = PITCH_METHODS.get(algo)
-    has_small_pitch = algo == NO_PITCH or (method is not None and method.is_small)
-    return has_small_pitch and all(
-        converter.synthesizer.is_small and converter.encoder.is_small for converter in placed
-    )
+def _is_small(requests: Sequence[WindowRequest], placed: Sequence[PlacedVoice]) -> bool:
+    """Whether the windows are so short and no network so large that it would gain by several threads."""
+    method = PITCH_METHODS.get(requests[0].algo)
+    has_small_pitch = requests[0].algo == NO_PITCH or (method is not None and method.is_small)
+    is_small = requests[0].layout.overlaps and has_small_pitch
+    return is_small and all(voice.synthesizer.is_small and voice.encoder.is_small for voice in placed)
 
 
 @dataclass(frozen=True)
@@ -232,9 +226,9 @@ class _Part:
     """The rows of a batch that one voice sings with one formant shift."""
 
     rows: list[int]
-    requests: list[LiveRequest]
-    placed: Converter
-    synthesis: LiveSynthesis
+    requests: list[WindowRequest]
+    placed: PlacedVoice
+    synthesis: WindowSynthesis
 
     def speaker_ids(self) -> list[int]:
         synthesizer = self.synthesis.synthesizer
@@ -254,7 +248,7 @@ class _Part:
     def noise(self) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Of the latent `[B, C, P - flow_start]` and of the source `[B, (stop - start) * S]`."""
         synthesis, config = self.synthesis, self.synthesis.synthesizer.config
-        first, last = synthesis.flow_start, synthesis.shape.window_frames
+        first, last = synthesis.flow_start, synthesis.layout.window_frames
         latent = [_noise(r, LATENT_STREAM, config.inter_channels, first, last).T for r in self.requests]
         if not config.has_f0:
             return np.stack(latent), None
@@ -267,7 +261,7 @@ def _prior_memory(memory: StreamMemory, model: Synthesizer) -> PriorMemory:
     return memory.of("prior", model, lambda: PriorMemory(memory.assumed_frames > 0))
 
 
-def _noise(request: LiveRequest, stream: int, num_columns: int, first: int, last: int) -> NDArray[np.float32]:
+def _noise(request: WindowRequest, stream: int, num_columns: int, first: int, last: int) -> NDArray[np.float32]:
     """`[last - first, num_columns]` of the frames `first` to `last` of the window, zeros without a seed."""
     if request.noise_seed is None:
         return np.zeros((last - first, num_columns), np.float32)
@@ -276,30 +270,30 @@ def _noise(request: LiveRequest, stream: int, num_columns: int, first: int, last
 
 
 def _voice_groups(
-    requests: Sequence[LiveRequest], placed: list[Converter]
-) -> Iterator[tuple[list[int], LiveSynthesis]]:
+    requests: Sequence[WindowRequest], placed: list[PlacedVoice]
+) -> Iterator[tuple[list[int], WindowSynthesis]]:
     """Rows that one call of one voice's network can serve."""
-    groups: dict[Hashable, tuple[list[int], LiveSynthesis]] = {}
+    groups: dict[Hashable, tuple[list[int], WindowSynthesis]] = {}
     for row, request in enumerate(requests):
         shift = request.options.formant_shift
         key = (id(request.voice), shift)
         if key not in groups:
-            groups[key] = ([], LiveSynthesis(placed[row].synthesizer, request.shape, shift))
+            groups[key] = ([], WindowSynthesis(placed[row].synthesizer, request.layout, shift))
         groups[key][0].append(row)
     yield from groups.values()
 
 
-def _in_order(requests: Sequence[LiveRequest], downloads: list[tuple[list[int], Download]]) -> list[Outcome]:
+def _in_order(requests: Sequence[WindowRequest], downloads: list[tuple[list[int], Download]]) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
     for rows, download in downloads:
         waveform, next_phase, *raw = download.arrays()
         for i, row in enumerate(rows):
             f0_hz = raw[0][i] if raw else requests[row].f0_known_hz
-            outcomes[row] = _outcome(requests[row], LiveResult(waveform[i], f0_hz, float(next_phase[i])))
+            outcomes[row] = _outcome(requests[row], WindowResult(waveform[i], f0_hz, float(next_phase[i])))
     return [outcomes[row] for row in range(len(requests))]
 
 
-def _outcome(request: LiveRequest, result: LiveResult) -> Outcome:
+def _outcome(request: WindowRequest, result: WindowResult) -> Outcome:
     if np.isfinite(result.waveform).all():
         return result
     return InvalidModelFile(

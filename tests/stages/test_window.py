@@ -5,14 +5,14 @@ import torch
 from conformance import OWN_VECTORS
 
 from anivoice.checkpoints.voice_file import load_voice_file
+from anivoice.frames import WindowLayout
 from anivoice.models.prior_memory import PriorMemory
 from anivoice.models.steps import finish
 from anivoice.models.vits import build_synthesizer
-from anivoice.stages.live import LiveSynthesis, PriorWindow, SynthesisInput
-from anivoice.stages.live_shape import LiveShape
 from anivoice.stages.synthesizer import VoiceSynthesizer
+from anivoice.stages.window import PriorWindow, SynthesisInput, WindowSynthesis
 
-SHAPE = LiveShape(window_frames=200, first_frame=180, num_frames=16, advance_frames=8, lookahead_frames=4)
+LAYOUT = WindowLayout(block_frames=8, context_frames=180, crossfade_frames=8, lookahead_frames=4)
 
 
 def made(prior_context_frames: int | None, num_changed: int, remembers: bool = False) -> torch.Tensor:
@@ -20,16 +20,16 @@ def made(prior_context_frames: int | None, num_changed: int, remembers: bool = F
     model = build_synthesizer(file.config, file.state)
     context = prior_context_frames
     synthesizer = VoiceSynthesizer(model, torch.device("cpu"), torch.float32, prior_context_frames=context)
-    synthesis = LiveSynthesis(synthesizer, SHAPE, 0.0)
+    synthesis = WindowSynthesis(synthesizer, LAYOUT, 0.0)
     generator = torch.Generator().manual_seed(1)
-    features = torch.randn(1, SHAPE.window_frames, 768, generator=generator)
+    features = torch.randn(1, LAYOUT.window_frames, 768, generator=generator)
     features[:, :num_changed] += 1.0
     num_noise = (synthesis.stop - synthesis.start) * synthesis.S
     x = SynthesisInput(
         features,
-        torch.full((1, SHAPE.window_frames), 180.0),
+        torch.full((1, LAYOUT.window_frames), 180.0),
         torch.zeros(1, dtype=torch.float64),
-        torch.zeros(1, file.config.inter_channels, SHAPE.window_frames - synthesis.flow_start),
+        torch.zeros(1, file.config.inter_channels, LAYOUT.window_frames - synthesis.flow_start),
         torch.zeros(1, num_noise),
         torch.zeros(1, dtype=torch.long),
     )
