@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from anivoice.errors import InvalidParameter
 from anivoice.models.voice_config import UnvoicedF0
 from anivoice.stages.pitch.methods import PITCH_METHODS, parse_pitch_algo
+from anivoice.voices.names import MAX_NAME_CHARS, fault_of_name, plain_name
 
 MAX_SPEAKER_ID = 65535
 MAX_SEED = 2**63 - 1
@@ -31,7 +32,7 @@ class ConversionParameters(BaseModel):
 
     model_name: Annotated[str | None, Blank] = Field(
         None,
-        max_length=200,
+        max_length=MAX_NAME_CHARS + len(".safetensors"),
         description="Voice: a file stem in `weights/`, with or without `.pth`. Default: the only voice.",
     )
     pitch_change: float = Field(0.0, ge=-36, le=36, description="Transposition in semitones.")
@@ -82,8 +83,8 @@ class ConversionParameters(BaseModel):
         """A name is a name and never a path; `.pth` may be left on."""
         if value is None:
             return None
-        name = value.removesuffix(".pth").removesuffix(".safetensors")
-        if not name or name.startswith(".") or any(c in "/\\:\0" or ord(c) < 32 for c in name):
+        name = plain_name(value)
+        if fault_of_name(name) is not None:
             raise ValueError("a voice's name is a plain file name without folders, such as `alice` or `alice.pth`")
         return name
 

@@ -1,20 +1,25 @@
 """`anivoice voices`: what lies in `weights/`, as a table or as JSON."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
+from anivoice.voices.catalogue import Unlisted
 from anivoice.voices.library import VoiceEntry, VoiceLibrary
 
 
 def show_voices(weights_dir: Path, as_json: bool, out: TextIO) -> int:
-    """Prints every voice. Returns 1 if one of them cannot be used, else 0."""
-    entries = VoiceLibrary(weights_dir).list()
+    """Prints every voice, and what lies there and is none. Returns 1 if one of them cannot be used, else 0."""
+    library = VoiceLibrary(weights_dir)
+    entries, unlisted = library.list(), library.unlisted()
     if as_json:
-        out.write(json.dumps({"voices": [_as_json(entry) for entry in entries]}, indent=2) + "\n")
+        answer = {"voices": [_as_json(entry) for entry in entries], "unlisted": [asdict(one) for one in unlisted]}
+        out.write(json.dumps(answer, indent=2) + "\n")
     else:
         _print_table(entries, weights_dir, out)
+        _print_unlisted(unlisted, out)
     return int(any(entry.problem or entry.index_problem for entry in entries))
 
 
@@ -36,15 +41,25 @@ def _as_json(entry: VoiceEntry) -> dict[str, object]:
 def _print_table(entries: list[VoiceEntry], weights_dir: Path, out: TextIO) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console(file=out)
+    console = Console(file=out, markup=False, highlight=False)
     if not entries:
         console.print(f"No voices yet: put a voice's .pth (and its .index) into {weights_dir}.", soft_wrap=True)
         return
     table = Table("voice", "version", "rate", "f0", "speakers", "index", "size", "problems")
     for entry in entries:
-        table.add_row(*_cells(entry))
+        # As text: a name in brackets is no markup.
+        table.add_row(*(Text(cell) for cell in _cells(entry)))
     console.print(table)
+    for entry in entries:
+        if entry.index_name:
+            console.print(f"{entry.name} uses {entry.index_name}: {entry.index_reason}", soft_wrap=True)
+
+
+def _print_unlisted(unlisted: Sequence[Unlisted], out: TextIO) -> None:
+    for one in unlisted:
+        out.write(f"not a voice: {one.file}: {one.reason}\n".encode("utf-8", "backslashreplace").decode())
 
 
 def _cells(entry: VoiceEntry) -> list[str]:

@@ -152,7 +152,7 @@ def _means(name: str, asset: Asset) -> bool:
 def find_content_encoder(weights_dir: Path) -> Path | None:
     """The content encoder's file or Hugging Face directory in `weights_dir`, the first of CONTENT_ENCODER_PLACES."""
     places = (weights_dir / place for place in CONTENT_ENCODER_PLACES)
-    return next((place for place in places if place.is_file() or _is_encoder_directory(place)), None)
+    return next((place for place in places if place.is_file() or is_encoder_directory(place)), None)
 
 
 def find_rmvpe(weights_dir: Path) -> Path | None:
@@ -168,6 +168,7 @@ def is_shared_file(path: Path) -> bool:
     return stem in SHARED_FILE_STEMS or stem.startswith(SHARED_FILE_PREFIXES)
 
 
-def _is_encoder_directory(path: Path) -> bool:
+def is_encoder_directory(path: Path) -> bool:
+    """True for a Hugging Face folder of a content encoder."""
     has_weights = any((path / name).is_file() for name in ("model.safetensors", "pytorch_model.bin"))
     return has_weights and (path / "config.json").is_file()

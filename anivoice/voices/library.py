@@ -1,20 +1,26 @@
 """The folder of voices: what is there, what is wrong with it, and reading it."""
 
+import difflib
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anivoice.errors import AnivoiceError, InvalidModelFile, InvalidParameter, NotFound
 from anivoice.models.voice_config import UnvoicedF0, VoiceConfig
-from anivoice.voices.assets import EMBEDDED_VOICE, is_shared_file
+from anivoice.voices.assets import EMBEDDED_VOICE
+from anivoice.voices.catalogue import Unlisted, scan
+from anivoice.voices.names import plain_name
 from anivoice.voices.voice import VoiceFiles
 
 if TYPE_CHECKING:  # the names of the voices are known without torch
     from anivoice.checkpoints.index_file import IvfIndex
     from anivoice.checkpoints.voice_file import VoiceCheckpoint
 
-VOICE_SUFFIXES = (".pth", ".safetensors")
+MAX_FILE_NAME_BYTES = 255
+MAX_NAMED = 5
+"""Voices that an error names; a folder may hold a thousand."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class VoiceEntry:
     embedder_model: str | None = None
     unvoiced_f0: UnvoicedF0 = "zero"
     index_name: str | None = None
+    index_reason: str | None = None
+    file_name: str | None = None
     num_index_vectors: int | None = None
     problem: str | None = None
     index_problem: str | None = None
@@ -49,24 +57,28 @@ class VoiceLibrary:
 
     def names(self) -> list[str]:
         """Sorted names of all voices."""
-        if not self.weights_dir.is_dir():
-            return []
-        files = (path for path in self.weights_dir.iterdir() if path.suffix in VOICE_SUFFIXES and path.is_file())
-        return sorted({path.stem for path in files if not is_shared_file(path) and not path.name.startswith(".")})
+        return list(scan(self.weights_dir).voices)
+
+    def unlisted(self) -> list[Unlisted]:
+        """What lies there and is neither a voice nor a voice's index, with the reason."""
+        return scan(self.weights_dir).unlisted
 
     def find(self, name: str) -> VoiceFiles:
-        """The voice's files. Raises NotFound that lists the known voices."""
-        names = self.names()
-        if name not in names:
-            known = ", ".join(names) if names else f"none; put a voice's .pth into {self.weights_dir}"
-            raise NotFound(f"model_name: there is no voice {name!r}; known are: {known}")
-        candidates = (self.weights_dir / (name + suffix) for suffix in VOICE_SUFFIXES)
+        """The voice's files. Raises NotFound that names the known voices, or those of them that sound alike."""
+        catalogue = scan(self.weights_dir)
+        name = plain_name(name)
+        if name not in catalogue.voices:
+            known = _known(name, list(catalogue.voices), self.weights_dir)
+            raise NotFound(f"model_name: there is no voice {name!r}; {known}")
+        index = catalogue.indexes.get(name)
         settings = self.weights_dir / f"{name}.json"
+        has_settings = len(os.fsencode(settings.name)) <= MAX_FILE_NAME_BYTES and settings.is_file()
         return VoiceFiles(
             name,
-            next(path for path in candidates if path.is_file()),
-            self._find_index(name, names),
-            settings if settings.is_file() else None,
+            catalogue.voices[name],
+            index.path if index else None,
+            settings if has_settings else None,
+            index.reason if index else None,
         )
 
     def default_name(self) -> str:
@@ -80,7 +92,9 @@ class VoiceLibrary:
             return (own or names)[0]
         if not names:
             raise NotFound(f"there is no voice yet; put a voice's .pth into {self.weights_dir}")
-        raise InvalidParameter(f"model_name: say which voice (or set MODEL_NAME); known are: {', '.join(names)}")
+        raise InvalidParameter(
+            f"model_name: say which voice (or set MODEL_NAME); {_known('', names, self.weights_dir)}"
+        )
 
     def list(self) -> list[VoiceEntry]:
         """All voices with their problems; reads every file, so it takes a while."""
@@ -89,52 +103,40 @@ class VoiceLibrary:
     def describe(self, name: str) -> VoiceEntry:
         """One voice, read from disk."""
         files = self.find(name)
-        size_bytes = sum(size for _, _, size in files.stamp())
-        index_name = files.index_path.name if files.index_path else None
+        entry = VoiceEntry(
+            name=files.name,
+            size_bytes=sum(size for _, _, size in files.stamp()),
+            index_name=files.index_path.name if files.index_path else None,
+            index_reason=files.index_reason,
+            file_name=str(files.path.relative_to(self.weights_dir)),
+        )
         try:
             settings, checkpoint = read_voice(files)
         except AnivoiceError as error:
-            return VoiceEntry(name, size_bytes, index_name=index_name, problem=str(error))
+            return replace(entry, problem=str(error))
         num_vectors, index_problem = None, None
         try:
             index = read_index(files, checkpoint.config)
             num_vectors = None if index is None else len(index.vectors)
         except AnivoiceError as error:
             index_problem = str(error)
-        return VoiceEntry(
-            name,
-            size_bytes,
-            checkpoint.config,
-            settings.embedder_model or checkpoint.embedder_model,
-            settings.unvoiced_f0 or checkpoint.unvoiced_f0 or "zero",
-            index_name,
-            num_vectors,
+        return replace(
+            entry,
+            config=checkpoint.config,
+            embedder_model=settings.embedder_model or checkpoint.embedder_model,
+            unvoiced_f0=settings.unvoiced_f0 or checkpoint.unvoiced_f0 or "zero",
+            num_index_vectors=num_vectors,
             index_problem=index_problem,
         )
 
-    def _find_index(self, name: str, names: Sequence[str]) -> Path | None:
-        """`NAME.index`, else one in the folder `NAME`, else `added_*NAME*.index`; added ones before trained ones.
 
-        `added_*alice2*.index` is not `alice`'s where there is a voice `alice2`: `names` are those of all voices.
-        """
-        exact = self.weights_dir / f"{name}.index"
-        if exact.is_file():
-            return exact
-        longer = [other.lower() for other in names if name.lower() in other.lower() and len(other) > len(name)]
-        beside = [
-            path
-            for path in self.weights_dir.glob("*.index")
-            if name.lower() in path.stem.lower() and not any(other in path.stem.lower() for other in longer)
-        ]
-        for group in ([*(self.weights_dir / name).glob("*.index")], beside):
-            group = [path for path in group if path.is_file()]
-            added = [path for path in group if path.name.startswith("added_")]
-            trained = [path for path in group if path.name.startswith("trained_")]
-            others = [path for path in group if path not in added and path not in trained and group is not beside]
-            found = sorted(added) or sorted(others) or sorted(trained)
-            if found:
-                return found[0]
-        return None
+def _known(name: str, names: Sequence[str], weights_dir: Path) -> str:
+    if not names:
+        return f"known are: none; put a voice's .pth into {weights_dir}"
+    if len(names) <= MAX_NAMED:
+        return f"known are: {', '.join(names)}"
+    nearest = difflib.get_close_matches(name, names, MAX_NAMED, cutoff=0) if name else names[:MAX_NAMED]
+    return f"known are {', '.join(nearest)} and {len(names) - len(nearest)} more; GET /models lists all"
 
 
 def read_settings(files: VoiceFiles) -> VoiceSettings:

@@ -23,6 +23,8 @@ class VoiceFiles:
     path: Path
     index_path: Path | None
     settings_path: Path | None
+    index_reason: str | None = None
+    """Why the index is taken for the voice's."""
 
     def stamp(self) -> Stamp:
         return stamp_of(path for path in (self.path, self.index_path, self.settings_path) if path is not None)

@@ -105,6 +105,15 @@ def check_voices(
     return [Finding("voices", "missing", detail, remedy, is_essential=True), *broken]
 
 
+def check_unlisted(weights_dir: Path) -> list[Finding]:
+    """What lies among the voices and is none."""
+    from anivoice.voices.catalogue import scan
+
+    remedy = "`anivoice voices` names them all."
+    found = [f"{one.file} ({one.reason})" for one in scan(weights_dir).unlisted]
+    return [Finding("other files", "ok", f"not used: {_shortened(found, 3)}", remedy)] if found else []
+
+
 def _shortened(names: list[str], max_shown: int = 8) -> str:
     more = f" and {len(names) - max_shown} more" if len(names) > max_shown else ""
     return ", ".join(names[:max_shown]) + more
