@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -114,12 +114,18 @@ class ConversionReport:
     """Sentences for the user: what could not be done exactly as it was asked."""
 
 
-def notes_on(task: ConversionTask, notes: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """`notes`, and what of the parameters the voice cannot do."""
-    if task.parameters.index_rate == 0 or task.voice.index is not None:
-        return notes
-    told = f"voice {task.voice.name} has no index: index_rate {task.parameters.index_rate:g} does nothing"
-    return (*notes, told)
+def notes_on(voice: Voice, parameters: ConversionParameters) -> tuple[str, ...]:
+    """What of the parameters the voice cannot do, in sentences."""
+    if parameters.index_rate == 0 or voice.index is not None:
+        return ()
+    return (f"voice {voice.name} has no index: index_rate {parameters.index_rate:g} does nothing",)
+
+
+def index_use(voice: Voice, parameters: ConversionParameters) -> Literal["used", "off", "none"]:
+    """`off`: index_rate is 0; `none`: the voice has no index."""
+    if parameters.index_rate == 0:
+        return "off"
+    return "none" if voice.index is None else "used"
 
 
 def convert_file(
@@ -154,7 +160,8 @@ def convert_file(
         peak = _finish(converted, envelope, finished, task.voice.config.sample_rate_hz, rate_hz, num_samples, job)
         blocks = _until_cancelled(finished.blocks(), job)
         encode(blocks, 1 / max(1.0, peak / MAX_OUTPUT_PEAK), destination, rate_hz, task.output_format)
-    return ConversionReport(rate_hz, num_samples, info.num_frames / info.sample_rate_hz, notes_on(task, info.notes))
+    notes = (*info.notes, *notes_on(task.voice, task.parameters))
+    return ConversionReport(rate_hz, num_samples, info.num_frames / info.sample_rate_hz, notes)
 
 
 def convert_recording(

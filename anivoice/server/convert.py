@@ -17,7 +17,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from anivoice.audio.files import CONTENT_TYPES, settle_output_rate
 from anivoice.engine.batch import Job
 from anivoice.errors import Cancelled
-from anivoice.offline import ConversionReport, ConversionTask, convert_file, settle
+from anivoice.offline import ConversionReport, ConversionTask, convert_file, index_use, settle
 from anivoice.server.state import SERVICES, Services, known_voice
 from anivoice.server.uploads import FileParameters, check_upload_headers, parse_fields, receive_form
 from anivoice.server.workers import Workers
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 SEND_BYTES = 2**18
 MAX_NAME_CHARS = 80
+SAFE_IN_NAMES = " ()[]+,.;=@!'&~"
+"""What of plain ASCII stays in a header's text; the rest is percent-encoded."""
 
 
 @dataclass(frozen=True)
@@ -115,16 +117,9 @@ def convert_upload(
     chosen = "chosen" if parameters.pitch_extraction_algo else "default"
     logger.info(
         "converted %.2f s in %.2f s: voice %s, pitch %s (%s), index %s",
-        *(report.input_seconds, seconds, voice.name, task.pitch_algo, chosen, index_use(task)),
+        *(report.input_seconds, seconds, voice.name, task.pitch_algo, chosen, index_use(voice, parameters)),
     )
     return Converted(task, report, num_bytes, seconds)
-
-
-def index_use(task: ConversionTask) -> str:
-    """`used`, `off` (index_rate is 0) or `none` (the voice has no index)."""
-    if task.parameters.index_rate == 0:
-        return "off"
-    return "none" if task.voice.index is None else "used"
 
 
 def answer_headers(converted: Converted, parameters: FileParameters, file_name: str) -> dict[str, str]:
@@ -133,14 +128,26 @@ def answer_headers(converted: Converted, parameters: FileParameters, file_name: 
     return {
         "Content-Type": CONTENT_TYPES[task.output_format],
         "Content-Disposition": content_disposition(file_name, task.voice.name, task.output_format),
-        "X-Anivoice-Voice": quote(task.voice.name, safe=" ()[]+,.;=@!'&~", errors="surrogateescape"),
+        "X-Anivoice-Voice": quote(task.voice.name, safe=SAFE_IN_NAMES, errors="surrogateescape"),
         "X-Anivoice-Pitch-Method": task.pitch_algo,
         "X-Anivoice-Seed": str(task.seed),
-        "X-Anivoice-Index": index_use(task),
+        "X-Anivoice-Index": index_use(task.voice, task.parameters),
         "X-Anivoice-Sample-Rate": str(report.sample_rate_hz),
         "X-Anivoice-Audio-Seconds": f"{report.num_samples / report.sample_rate_hz:.6f}",
         "X-Anivoice-Real-Time-Factor": f"{converted.seconds / report.input_seconds:.4f}",
+        **_index_headers(task),
         **_notes_header(report.notes),
+    }
+
+
+def _index_headers(task: ConversionTask) -> dict[str, str]:
+    """Which index was used, and why that one."""
+    files = task.voice.files
+    if files.index_path is None or index_use(task.voice, task.parameters) != "used":
+        return {}
+    return {
+        "X-Anivoice-Index-File": quote(files.index_path.name, safe=SAFE_IN_NAMES, errors="surrogateescape"),
+        "X-Anivoice-Index-Reason": quote(str(files.index_reason), safe=SAFE_IN_NAMES),
     }
 
 

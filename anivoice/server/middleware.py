@@ -29,7 +29,8 @@ CORS_METHODS = "GET, POST"
 CORS_REQUEST_HEADERS = "Authorization, Content-Type"
 CORS_EXPOSED_HEADERS = (
     "Content-Disposition, Retry-After, Server-Timing, X-Request-Id, X-Anivoice-Voice, X-Anivoice-Pitch-Method, "
-    "X-Anivoice-Seed, X-Anivoice-Notes, X-Anivoice-Index, X-Anivoice-Sample-Rate, X-Anivoice-Audio-Seconds, "
+    "X-Anivoice-Seed, X-Anivoice-Notes, X-Anivoice-Index, X-Anivoice-Index-File, X-Anivoice-Index-Reason, "
+    "X-Anivoice-Sample-Rate, X-Anivoice-Audio-Seconds, "
     "X-Anivoice-Real-Time-Factor"
 )
 

@@ -38,6 +38,8 @@ ANSWER_HEADERS = {
     "X-Anivoice-Pitch-Method": "The pitch method that was used; `none` for voices without pitch.",
     "X-Anivoice-Seed": "The seed that was used; sending it again gives the same bytes.",
     "X-Anivoice-Index": "`used`, `off` (index_rate is 0) or `none` (the voice has no index).",
+    "X-Anivoice-Index-File": "The index that was used, percent-encoded; left out where none was.",
+    "X-Anivoice-Index-Reason": "Why that index is the voice's, percent-encoded.",
     "X-Anivoice-Notes": "What could not be done exactly as asked, in sentences, percent-encoded, separated by `, `.",
     "X-Anivoice-Sample-Rate": "Sample rate of the answer in Hz.",
     "X-Anivoice-Audio-Seconds": "Length of the answer in seconds.",

@@ -165,6 +165,22 @@ def test_voices_as_table_and_json(weights: Path, capsys: pytest.CaptureFixture[s
     assert "broken" in out
 
 
+def test_voices_says_which_index_and_why_and_what_is_no_voice(
+    weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.move(weights / "alice.pth", weights / "[bold]Joanna[/]_e200_s4000.pth".replace("/", ""))
+    shutil.copy(
+        VECTORS / "retrieval" / "added_v1_256.index", weights / "added_IVF20_Flat_nprobe_1_[bold]Joanna[]_v1.index"
+    )
+    (weights / "D_2333333.pth").write_bytes(b"x")
+    assert main(["voices"]) == 0
+    out = capsys.readouterr().out
+    assert "[bold]Joanna[]_e200_s4000 uses added_IVF20_Flat_nprobe_1_[bold]Joanna[]_v1.index: its name says" in out
+    assert "not a voice: D_2333333.pth: it is the half of a training that judges" in out
+    assert main(["voices", "--json"]) == 0
+    assert [one["file"] for one in json.loads(capsys.readouterr().out)["unlisted"]] == ["D_2333333.pth"]
+
+
 def test_no_voices_is_told(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (weights / "alice.pth").unlink()
     assert main(["voices"]) == 0

@@ -60,6 +60,7 @@ async def test_voices(client, form, speech, fields, pitch, index):
     assert re.fullmatch(r"upload;dur=[\d.]+, wait;dur=[\d.]+, convert;dur=[\d.]+", headers["Server-Timing"])
     assert headers["Content-Disposition"] == f'attachment; filename="my speech_{name}.wav"'
     assert headers["Content-Type"] == "audio/wav"
+    assert headers.get("X-Anivoice-Index-Reason") == ("it is called like the voice" if index == "used" else None)
     note = "voice bob has no index: index_rate 0.7 does nothing" if index == "none" else None
     assert unquote(headers.get("X-Anivoice-Notes", "")) == (note or "")
 

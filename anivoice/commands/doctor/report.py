@@ -53,6 +53,7 @@ def diagnose(
         "rmvpe": lambda: weights.check_rmvpe(weights_dir),
         "pitch": weights.check_bundled_pitch,
         "voices": lambda: weights.check_voices(weights_dir),
+        "other files": lambda: weights.check_unlisted(weights_dir),
     }
     return [finding for name, check in checks.items() for finding in run_check(name, check)]
 

@@ -111,7 +111,7 @@ def check_unlisted(weights_dir: Path) -> list[Finding]:
 
     remedy = "`anivoice voices` names them all."
     found = [f"{one.file} ({one.reason})" for one in scan(weights_dir).unlisted]
-    return [Finding("other files", "ok", f"not used: {_shortened(found, 3)}", remedy)] if found else []
+    return [Finding("other files", "ok", f"not used: {_shortened(found)}", remedy)] if found else []
 
 
 def _shortened(names: list[str], max_shown: int = 8) -> str:
