@@ -85,7 +85,7 @@ def preload() -> None:
         importlib.import_module(name)
 
 
-def settle(voice: Voice, parameters: ConversionParameters, pitch: PitchExtractor) -> ConversionTask:
+def resolve(voice: Voice, parameters: ConversionParameters, pitch: PitchExtractor) -> ConversionTask:
     """Fills in what the caller left open: the pitch method (rmvpe if installed, else fcpe) and the seed.
 
     Raises InvalidParameter for a speaker that the voice does not have, MissingAsset for a method that is not installed.

@@ -47,12 +47,12 @@ CONVERSION = """
 import pathlib, types
 import numpy as np
 from anivoice.engine.batch import Job, WindowRequest
-from anivoice.engine.runtime import build_engine_room
+from anivoice.engine.runtime import build_runtime
 from anivoice.frames import WindowLayout
 from anivoice.stages.options import ConversionOptions
 settings = types.SimpleNamespace(weights_dir=pathlib.Path(sys.argv[1]), device="cpu", gpu_index=None, precision="auto",
     threads=1, voice_cache_mb=64, max_live_batch=None, cuda_graphs=True, keep_warm=None)
-room = build_engine_room(settings)
+room = build_runtime(settings)
 room.engine.start()
 voice = room.voices.acquire("alice", False)
 samples, f0_hz = np.zeros(16000, np.float32), np.full(100, 100.0)

@@ -16,7 +16,7 @@ import torch
 from conformance import OWN_VECTORS
 from numpy.typing import NDArray
 
-from anivoice.audio.files import OutputFormat, Scratch, check_output, decode, settle_output_rate
+from anivoice.audio.files import OutputFormat, Scratch, check_output, decode, resolve_output_rate
 from anivoice.audio.segmentation import (
     DEFAULT_PROFILE,
     Profile,
@@ -302,7 +302,7 @@ def test_output_rates_that_a_format_cannot_hold_are_refused() -> None:
     ],
 )
 def test_output_rate(output_format: OutputFormat, asked_hz: int | None, voice_rate_hz: int, rate_hz: int) -> None:
-    assert settle_output_rate(output_format, asked_hz, voice_rate_hz) == rate_hz
+    assert resolve_output_rate(output_format, asked_hz, voice_rate_hz) == rate_hz
 
 
 def test_windows_of_a_long_recording_cover_it_without_gap() -> None:

@@ -24,7 +24,7 @@ from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
 from anivoice.live.parameters import StreamParameters
 from anivoice.live.stream import Source
-from anivoice.offline import ConversionTask, convert_file, convert_recording, settle
+from anivoice.offline import ConversionTask, convert_file, convert_recording, resolve
 from anivoice.parameters import ConversionParameters
 from anivoice.voices.voice import Voice
 
@@ -90,7 +90,7 @@ def test_the_result_has_the_pitch_asked_for_at_the_right_time(
     engine: Engine, runner: TorchRunner, tone_voice: Voice, method: str, semitones: float
 ) -> None:
     parameters = ConversionParameters(pitch_extraction_algo=method, pitch_change=semitones, seed=1)
-    samples, rate_hz = convert(engine, settle(tone_voice, parameters, runner.pitch))
+    samples, rate_hz = convert(engine, resolve(tone_voice, parameters, runner.pitch))
     error = cents_off(samples, rate_hz, semitones)
     # f0 moves by up to 26 cents within a frame of 10 ms: half a frame of delay would show as a bias on the slopes.
     assert np.mean(np.abs(error) < 30) > 0.95
@@ -102,7 +102,7 @@ def test_moving_the_formants_keeps_the_pitch(
     engine: Engine, runner: TorchRunner, tone_voice: Voice, formant_shift: float
 ) -> None:
     parameters = ConversionParameters(pitch_extraction_algo="pm", pitch_change=3, formant_shift=formant_shift, seed=1)
-    samples, rate_hz = convert(engine, settle(tone_voice, parameters, runner.pitch))
+    samples, rate_hz = convert(engine, resolve(tone_voice, parameters, runner.pitch))
     error = cents_off(samples, rate_hz, 3)
     assert np.mean(np.abs(error) < 30) > 0.95
     assert abs(np.median(error)) < 5
@@ -110,7 +110,7 @@ def test_moving_the_formants_keeps_the_pitch(
 
 def test_the_tone_goes_on_through_the_joints(engine: Engine, runner: TorchRunner, tone_voice: Voice) -> None:
     parameters = ConversionParameters(pitch_extraction_algo="pm", seed=1)
-    task = replace(settle(tone_voice, parameters, runner.pitch), seed=None)
+    task = replace(resolve(tone_voice, parameters, runner.pitch), seed=None)
     recording = glide()[0]
     whole = Profile(pad_s=1, query_s=1, center_s=2, max_s=100)
     cut = Profile(pad_s=1, query_s=1, center_s=2, max_s=3)
@@ -129,7 +129,7 @@ def test_a_stream_has_the_pitch_of_the_file(
 ) -> None:
     given = {"preset": preset, "pitch_extraction_algo": method, "pitch_change": 3, "sample_rate": RATE_HZ}
     parameters = StreamParameters.model_validate({**given, "output_sample_rate": 48000})
-    file, rate_hz = convert(engine, settle(tone_voice, ConversionParameters(**shared(given), seed=1), runner.pitch))
+    file, rate_hz = convert(engine, resolve(tone_voice, ConversionParameters(**shared(given), seed=1), runner.pitch))
     streamed = run_stream(engine, Source(tone_voice, parameters, method), glide()[0], seed=1).output
     assert (len(streamed), rate_hz) == (len(file), 48000)
     (times, wanted_hz), (_, f0_hz) = (heard_f0(samples, rate_hz) for samples in (file, streamed))

@@ -161,7 +161,7 @@ def check_output(output_format: str, sample_rate_hz: int) -> OutputFormat:
     return output_format
 
 
-def settle_output_rate(output_format: OutputFormat, asked_hz: int | None, voice_rate_hz: int) -> int:
+def resolve_output_rate(output_format: OutputFormat, asked_hz: int | None, voice_rate_hz: int) -> int:
     """The rate that was asked for, else the voice's; for mp3, which has no 40 kHz, the next higher one that it knows.
 
     Raises InvalidParameter when the format cannot hold the rate.

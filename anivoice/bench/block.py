@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from anivoice.bench.load import machine
 from anivoice.bench.plain_window import PlainResult, plain_window_steps
 from anivoice.bench.synthetic import synthetic_rmvpe_state, synthetic_speech
-from anivoice.bench.synthetic_room import synthetic_room
+from anivoice.bench.synthetic_runtime import synthetic_runtime
 from anivoice.config import Settings
 from anivoice.engine.batch import Stage, WindowRequest, WindowResult
-from anivoice.engine.runtime import EngineRoom
+from anivoice.engine.runtime import Runtime
 from anivoice.errors import InvalidParameter
 from anivoice.live.parameters import StreamParameters
 from anivoice.live.stream import LiveStream, Source, Step
@@ -61,13 +61,13 @@ def run_bench_block(
     """Measures, prints a table, writes JSON. Raises InvalidParameter for what makes no sense."""
     if num_blocks < 1:
         raise InvalidParameter("--blocks must be at least 1")
-    room = synthetic_room(settings, layout, 1)
-    if with_baseline and (room.runner.device.type != "cpu" or room.runner.dtype != torch.float32):
+    runtime = synthetic_runtime(settings, layout, 1)
+    if with_baseline and (runtime.runner.device.type != "cpu" or runtime.runner.dtype != torch.float32):
         raise InvalidParameter("the yardstick is that of the CPU in float32: add --no-baseline for this device")
-    room.runner.open()
-    stream = _stream(room, parameters)
-    pairs = _measure(room, stream, load_rmvpe(synthetic_rmvpe_state()) if with_baseline else None, num_blocks)
-    report = _report(pairs, stream) | {"benchmark": "block", "synthetic": layout, **machine(room)}
+    runtime.runner.open()
+    stream = _stream(runtime, parameters)
+    pairs = _measure(runtime, stream, load_rmvpe(synthetic_rmvpe_state()) if with_baseline else None, num_blocks)
+    report = _report(pairs, stream) | {"benchmark": "block", "synthetic": layout, **machine(runtime)}
     if json_path is not None and str(json_path) == "-":
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
         return 0
@@ -77,14 +77,14 @@ def run_bench_block(
     return 0
 
 
-def _stream(room: EngineRoom, parameters: StreamParameters) -> LiveStream:
-    voice = room.voices.acquire(room.library.default_name(), with_index=False)
+def _stream(runtime: Runtime, parameters: StreamParameters) -> LiveStream:
+    voice = runtime.voices.acquire(runtime.library.default_name(), with_index=False)
     rate_hz = voice.config.sample_rate_hz
     given = parameters.changed({"sample_rate": RATE_HZ, "output_sample_rate": rate_hz})
     return LiveStream(Source(voice, given, "rmvpe"), SEED)
 
 
-def _measure(room: EngineRoom, stream: LiveStream, rmvpe: Rmvpe | None, num_blocks: int) -> Pairs:
+def _measure(runtime: Runtime, stream: LiveStream, rmvpe: Rmvpe | None, num_blocks: int) -> Pairs:
     """Blocks from the middle of a stream: the first ones fill its context and are not counted."""
     geometry = stream.geometry
     num_before = -(-geometry.window_frames // geometry.block_frames) + 1
@@ -93,7 +93,7 @@ def _measure(room: EngineRoom, stream: LiveStream, rmvpe: Rmvpe | None, num_bloc
         request = stream.request(step)
         if request is None:
             raise InvalidParameter("the gate must not close in a benchmark")
-        outcomes, cost = timed(room.runner.window_steps([request]))
+        outcomes, cost = timed(runtime.runner.window_steps([request]))
         result = outcomes[0]
         if not isinstance(result, WindowResult):
             raise result

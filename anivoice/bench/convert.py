@@ -21,7 +21,7 @@ from anivoice.bench.straightforward import convert_straightforwardly
 from anivoice.bench.synthetic import synthetic_rmvpe_state, synthetic_speech, synthetic_voice
 from anivoice.config import Settings
 from anivoice.engine.batch import Job
-from anivoice.engine.runtime import EngineRoom, build_engine_room
+from anivoice.engine.runtime import Runtime, build_runtime
 from anivoice.errors import InvalidParameter
 from anivoice.models.rmvpe import Rmvpe, build_rmvpe, load_rmvpe
 from anivoice.offline import ConversionTask, convert_file
@@ -103,18 +103,18 @@ def run_bench_convert(
     """Measures, prints a table, writes JSON. Raises InvalidParameter for sizes that make no sense."""
     if seconds <= 0 or repeat < 1:
         raise InvalidParameter("--seconds must be above 0 and --repeat at least 1")
-    room = build_engine_room(settings)
-    is_exact = room.runner.device.type == "cpu" and room.runner.dtype == torch.float32
+    runtime = build_runtime(settings)
+    is_exact = runtime.runner.device.type == "cpu" and runtime.runner.dtype == torch.float32
     compares = with_baseline and is_exact and seconds <= MAX_BASELINE_SECONDS and pitch_algo == "rmvpe"
     voice, rmvpe_state = synthetic_voice(layout), synthetic_rmvpe_state()
-    estimators = {"rmvpe": SaliencePitch(_placed_rmvpe(rmvpe_state, room))}
-    room.runner.pitch = PitchExtractor(settings.weights_dir, room.runner.device, room.runner.dtype, estimators)
-    room.engine.start()
+    estimators = {"rmvpe": SaliencePitch(_placed_rmvpe(rmvpe_state, runtime))}
+    runtime.runner.pitch = PitchExtractor(settings.weights_dir, runtime.runner.device, runtime.runner.dtype, estimators)
+    runtime.engine.start()
     try:
-        figures = _measure(room, voice, load_rmvpe(rmvpe_state) if compares else None, seconds, pitch_algo, repeat)
+        figures = _measure(runtime, voice, load_rmvpe(rmvpe_state) if compares else None, seconds, pitch_algo, repeat)
     finally:
-        room.engine.stop()
-    report = figures.report(layout, room.runner.num_threads or torch.get_num_threads(), str(room.runner.device))
+        runtime.engine.stop()
+    report = figures.report(layout, runtime.runner.num_threads or torch.get_num_threads(), str(runtime.runner.device))
     if json_path is not None and str(json_path) == "-":
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
         return 0
@@ -124,31 +124,31 @@ def run_bench_convert(
     return 0
 
 
-def _placed_rmvpe(state: dict[str, torch.Tensor], room: EngineRoom) -> Rmvpe:
-    network = build_rmvpe(state).to(room.runner.device)
-    network.set_network_dtype(room.runner.dtype)
+def _placed_rmvpe(state: dict[str, torch.Tensor], runtime: Runtime) -> Rmvpe:
+    network = build_rmvpe(state).to(runtime.runner.device)
+    network.set_network_dtype(runtime.runner.dtype)
     return network
 
 
-def _measure(room: EngineRoom, voice: Voice, rmvpe: Rmvpe | None, seconds: float, algo: str, repeat: int) -> Figures:
+def _measure(runtime: Runtime, voice: Voice, rmvpe: Rmvpe | None, seconds: float, algo: str, repeat: int) -> Figures:
     """`rmvpe` is the yardstick's; None for no yardstick."""
     upload = io.BytesIO()
     soundfile.write(upload, to_int16(synthetic_speech(seconds)), 16000, "PCM_16", format="WAV")
     figures = Figures(seconds)
     task = ConversionTask(voice, ConversionParameters(), algo, seed=1)
-    ours = _convert(room, ConversionTask(voice, ConversionParameters(), algo, seed=None), upload)
+    ours = _convert(runtime, ConversionTask(voice, ConversionParameters(), algo, seed=None), upload)
     if rmvpe is not None:
-        torch.set_num_threads(room.runner.num_threads or torch.get_num_threads())
+        torch.set_num_threads(runtime.runner.num_threads or torch.get_num_threads())
         theirs = _convert_straightforwardly(voice, rmvpe, upload, noise=False)
         common = min(len(ours), len(theirs))
         figures.max_difference = float(np.abs(ours[:common] - theirs[:common]).max())
     for _ in range(repeat):
-        before = dict(room.engine.stage_s)
+        before = dict(runtime.engine.stage_s)
         with PeakMemory() as memory:
             started = time.perf_counter()
-            _convert(room, task, upload)
+            _convert(runtime, task, upload)
             figures.wall_s.append(time.perf_counter() - started)
-        spent = {name: s - before.get(name, 0.0) for name, s in room.engine.stage_s.items()}
+        spent = {name: s - before.get(name, 0.0) for name, s in runtime.engine.stage_s.items()}
         spent["files"] = figures.wall_s[-1] - sum(spent.values())
         figures.stages_s.append(spent)
         figures.peak_memory_mb.append(memory.peak_mb)
@@ -159,10 +159,10 @@ def _measure(room: EngineRoom, voice: Voice, rmvpe: Rmvpe | None, seconds: float
     return figures
 
 
-def _convert(room: EngineRoom, task: ConversionTask, upload: io.BytesIO) -> np.ndarray:
+def _convert(runtime: Runtime, task: ConversionTask, upload: io.BytesIO) -> np.ndarray:
     result = io.BytesIO()
     upload.seek(0)
-    convert_file(room.engine, task, upload, result, Job())
+    convert_file(runtime.engine, task, upload, result, Job())
     result.seek(0)
     return np.asarray(soundfile.read(result, dtype="float32")[0])
 

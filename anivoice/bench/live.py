@@ -13,9 +13,9 @@ import soundfile
 from anivoice.bench.load import Figures, LoadOptions, LoadTest, load_test, machine
 from anivoice.bench.load_report import show
 from anivoice.bench.synthetic import synthetic_speech
-from anivoice.bench.synthetic_room import synthetic_room
+from anivoice.bench.synthetic_runtime import synthetic_runtime
 from anivoice.config import Settings
-from anivoice.engine.runtime import build_engine_room
+from anivoice.engine.runtime import build_runtime
 from anivoice.errors import AnivoiceError
 from anivoice.parameters import ConversionParameters
 
@@ -37,10 +37,10 @@ def run_bench_live(
     unknown layout.
     """
     num_voices = len(options.voices)
-    room = synthetic_room(settings, layout, num_voices) if layout else build_engine_room(settings)
+    runtime = synthetic_runtime(settings, layout, num_voices) if layout else build_runtime(settings)
     max_sessions = MAX_CAPACITY if find_capacity else options.num_sessions
     max_load = float("inf") if find_capacity or admit_all else None
-    with load_test(settings, room, options.voices[0], max_sessions, max_load) as test:
+    with load_test(settings, runtime, options.voices[0], max_sessions, max_load) as test:
         if find_capacity:
             report = _find_capacity(test, options)
         elif file_seconds:
@@ -49,7 +49,7 @@ def run_bench_live(
             report = test.run(options, options.num_sessions)
     what = layout or ", ".join(options.voices)
     preset = options.parameters.get("preset", "balanced")
-    report |= {"benchmark": "live", "synthetic": layout or None, "voices": num_voices, **machine(room)}
+    report |= {"benchmark": "live", "synthetic": layout or None, "voices": num_voices, **machine(runtime)}
     report["parameters"] = dict(options.parameters)
     show(report, f"{what}, {report['sessions']} sessions, {num_voices} voices, preset {preset}", json_path)
     return 0

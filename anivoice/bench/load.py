@@ -22,7 +22,7 @@ from anivoice.bench.probe import Probe
 from anivoice.bench.synthetic import synthetic_speech
 from anivoice.commands.options import WINDOW_OPTIONS, given_options
 from anivoice.config import Settings
-from anivoice.engine.runtime import EngineRoom
+from anivoice.engine.runtime import Runtime
 from anivoice.errors import AnivoiceError, InvalidParameter
 from anivoice.live.parameters import StreamParameters
 from anivoice.parameters import ConversionParameters
@@ -101,12 +101,12 @@ class LoadTest:
 
 @contextmanager
 def load_test(
-    settings: Settings, room: EngineRoom, voice_name: str, num_sessions: int, max_load: float | None = None
+    settings: Settings, runtime: Runtime, voice_name: str, num_sessions: int, max_load: float | None = None
 ) -> Iterator[LoadTest]:
     """A server, warm with that voice, with room for `num_sessions`. `max_load`: of the admission, None: as it is."""
     settings = settings.model_copy(update={"max_sessions": num_sessions + 8})
-    server = BackgroundServer(settings, ConversionParameters(model_name=voice_name), room)
-    probe = Probe(room.engine, server.services, max_load)
+    server = BackgroundServer(settings, ConversionParameters(model_name=voice_name), runtime)
+    probe = Probe(runtime.engine, server.state, max_load)
     with tempfile.TemporaryDirectory(prefix="anivoice-") as folder, server:
         audio_path = Path(folder) / "speech.npy"
         np.save(audio_path, to_int16(synthetic_speech(SPEECH_SECONDS, RATE_HZ)))
@@ -114,11 +114,11 @@ def load_test(
         yield LoadTest(server, probe, audio_path, psutil.Process().memory_info().rss / 2**20)
 
 
-def machine(room: EngineRoom) -> Figures:
+def machine(runtime: Runtime) -> Figures:
     """On what it was measured."""
     return {
-        "device": str(room.runner.device),
-        "threads": room.runner.num_threads or torch.get_num_threads(),
+        "device": str(runtime.runner.device),
+        "threads": runtime.runner.num_threads or torch.get_num_threads(),
         "machine": platform.processor() or platform.machine(),
         "cores": psutil.cpu_count(),
         "torch": torch.__version__,
@@ -126,7 +126,7 @@ def machine(room: EngineRoom) -> Figures:
 
 
 def _wait_until_warm(server: BackgroundServer) -> None:
-    warm_up, until_s = server.services.warm_up, time.monotonic() + MAX_WARM_UP_SECONDS
+    warm_up, until_s = server.state.warm_up, time.monotonic() + MAX_WARM_UP_SECONDS
     while warm_up.state in ("waiting", "running") and time.monotonic() < until_s:
         time.sleep(0.05)
     if warm_up.state != "done":

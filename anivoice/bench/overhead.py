@@ -11,12 +11,12 @@ from torch import nn
 from anivoice.bench.load import LoadOptions, load_test, machine
 from anivoice.bench.load_report import show
 from anivoice.bench.synthetic import full_size_config
-from anivoice.bench.synthetic_room import MadeLibrary, MadeVoices
+from anivoice.bench.synthetic_runtime import MadeLibrary, MadeVoices
 from anivoice.config import Settings
 from anivoice.engine.batch import Request, Stage, WindowRequest, WindowResult
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
-from anivoice.engine.runtime import EngineRoom
+from anivoice.engine.runtime import Runtime
 from anivoice.errors import AnivoiceError
 from anivoice.frames import FRAME_SAMPLES
 from anivoice.models.hubert import HubertModel
@@ -78,8 +78,8 @@ def copied(request: WindowRequest) -> WindowResult:
     return WindowResult(np.repeat(part, factor), request.f0_known_hz, request.initial_phase)
 
 
-def copy_room(weights_dir: Path) -> EngineRoom:
-    """An engine room with the copying runner and one voice without networks."""
+def copy_runtime(weights_dir: Path) -> Runtime:
+    """A runtime with the copying runner and one voice without networks."""
     runner = CopyRunner(weights_dir)
     empty = nn.Module()
     encoder = SharedEncoder(Path("none"), (), cast(HubertModel, empty))
@@ -87,15 +87,15 @@ def copy_room(weights_dir: Path) -> EngineRoom:
     voice = Voice(files, (), full_size_config(LAYOUT), "zero", cast(Synthesizer, empty), encoder)
     library = MadeLibrary({VOICE_NAME: voice})
     engine = Engine(runner, max_live_batch=MAX_LIVE_BATCH)
-    return EngineRoom(engine, cast(TorchRunner, runner), library, MadeVoices(library))
+    return Runtime(engine, cast(TorchRunner, runner), library, MadeVoices(library))
 
 
 def run_bench_overhead(settings: Settings, options: LoadOptions, json_path: Path | None) -> int:
     """Measures, prints a table, writes JSON."""
-    room = copy_room(settings.weights_dir)
-    with load_test(settings, room, VOICE_NAME, options.num_sessions, max_load=ANY_LOAD) as test:
+    runtime = copy_runtime(settings.weights_dir)
+    with load_test(settings, runtime, VOICE_NAME, options.num_sessions, max_load=ANY_LOAD) as test:
         report = test.run(options, options.num_sessions)
-    report |= {"benchmark": "overhead", **machine(room), "parameters": dict(options.parameters)}
+    report |= {"benchmark": "overhead", **machine(runtime), "parameters": dict(options.parameters)}
     show(report, f"an engine that copies, {options.num_sessions} sessions", json_path)
     return 0
 

@@ -12,7 +12,7 @@ from anivoice.client.pacing import percentiles
 from anivoice.engine.admission import Admission
 from anivoice.engine.engine import Engine
 from anivoice.metrics import LiveTimes, Metrics
-from anivoice.server.state import Services
+from anivoice.server.state import AppState
 
 LAG_SECONDS = 0.01
 MEMORY_TICKS = 50
@@ -79,8 +79,8 @@ class RecordingAdmission(Admission):
 class Probe:
     """Attached to an engine and a server before they start."""
 
-    def __init__(self, engine: Engine, services: Services, max_load: float | None = None) -> None:
-        self._metrics: Metrics = services.metrics
+    def __init__(self, engine: Engine, state: AppState, max_load: float | None = None) -> None:
+        self._metrics: Metrics = state.metrics
         self._engine = engine
         self.stages = StageTimes()
         self.admission = RecordingAdmission(engine.admission.max_load if max_load is None else max_load)

@@ -25,11 +25,11 @@ from anivoice.bench.seam_measures import (
     share_within_cents,
 )
 from anivoice.bench.synthetic import synthetic_speech
-from anivoice.bench.synthetic_room import synthetic_room
+from anivoice.bench.synthetic_runtime import synthetic_runtime
 from anivoice.config import Settings
 from anivoice.engine.batch import Job
 from anivoice.engine.engine import Engine
-from anivoice.engine.runtime import build_engine_room
+from anivoice.engine.runtime import build_runtime
 from anivoice.errors import InvalidParameter
 from anivoice.live.parameters import StreamParameters
 from anivoice.live.stream import LiveStream, Source
@@ -128,15 +128,15 @@ def run_bench_seams(
         raise InvalidParameter("--seconds must be at least 1")
     heard = {name: sound(name, seconds) for name in sounds}
     settled = [StreamParameters().changed({"preset": preset}).preset for preset in presets]
-    room = build_engine_room(settings) if model_name else synthetic_room(settings, layout, 1)
+    runtime = build_runtime(settings) if model_name else synthetic_runtime(settings, layout, 1)
     rows: list[Figures] = []
-    room.engine.start()
+    runtime.engine.start()
     try:
-        with room.voices.using(model_name or room.library.default_name(), with_index=False) as voice:
+        with runtime.voices.using(model_name or runtime.library.default_name(), with_index=False) as voice:
             for name, samples in heard.items():
-                rows += [{"sound": name, **compare(room.engine, voice, p, samples, algo)} for p in settled]
+                rows += [{"sound": name, **compare(runtime.engine, voice, p, samples, algo)} for p in settled]
     finally:
-        room.engine.stop()
+        runtime.engine.stop()
     voice_name = model_name or layout
     report = {"benchmark": "seams", "voice": voice_name, "seconds": seconds, "pitch": algo, "rows": rows}
     if json_path is not None and str(json_path) == "-":

@@ -27,8 +27,8 @@ from anivoice.bench.voice_sets import JudgedSet, Utterance, read_set
 from anivoice.bench.voice_words import WordCounts
 from anivoice.config import Settings
 from anivoice.engine.batch import Job
-from anivoice.engine.runtime import build_engine_room
-from anivoice.offline import convert_file, settle
+from anivoice.engine.runtime import build_runtime
+from anivoice.offline import convert_file, resolve
 from anivoice.parameters import ConversionParameters
 from anivoice.stages.pitch.extractor import PitchExtractor
 from anivoice.training.product_frames import pitch_frames
@@ -196,30 +196,30 @@ def _converter(
     if options.floor:
         yield lambda utterance, _: utterance.at_rate(RATE_HZ), RATE_HZ
         return
-    room = build_engine_room(settings)
-    name = parameters.model_name or room.library.default_name()
+    runtime = build_runtime(settings)
+    name = parameters.model_name or runtime.library.default_name()
     parameters = parameters.model_copy(update={"model_name": name, "seed": parameters.seed or 1})
     if options.streamed:
         from anivoice.server.background import BackgroundServer
 
-        with BackgroundServer(settings, parameters, room) as server:
+        with BackgroundServer(settings, parameters, runtime) as server:
             yield lambda utterance, changed: _streamed(server.base_url, parameters, utterance, changed), RATE_HZ
         return
-    room.engine.start()
+    runtime.engine.start()
     try:
-        with room.voices.using(str(name), parameters.index_rate > 0) as voice:
+        with runtime.voices.using(str(name), parameters.index_rate > 0) as voice:
 
             def convert(utterance: Utterance, changed: ConversionParameters) -> Samples:
                 asked = parameters.model_copy(update={"pitch_change": changed.pitch_change})
                 result = io.BytesIO()
                 with utterance.path.open("rb") as source:
-                    convert_file(room.engine, settle(voice, asked, room.runner.pitch), source, result, Job())
+                    convert_file(runtime.engine, resolve(voice, asked, runtime.runner.pitch), source, result, Job())
                 result.seek(0)
                 return np.asarray(soundfile.read(result, dtype="float32")[0])
 
             yield convert, voice.config.sample_rate_hz
     finally:
-        room.engine.stop()
+        runtime.engine.stop()
 
 
 def _streamed(

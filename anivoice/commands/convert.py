@@ -13,12 +13,12 @@ from rich.markup import escape
 from rich.progress import Progress as ProgressBars
 from rich.progress import TaskID
 
-from anivoice.audio.files import OutputFormat, check_output, settle_output_rate
+from anivoice.audio.files import OutputFormat, check_output, resolve_output_rate
 from anivoice.config import Settings
 from anivoice.engine.batch import Job
-from anivoice.engine.runtime import EngineRoom, build_engine_room
+from anivoice.engine.runtime import Runtime, build_runtime
 from anivoice.errors import AnivoiceError, InvalidParameter
-from anivoice.offline import ConversionTask, Progress, convert_file, settle
+from anivoice.offline import ConversionTask, Progress, convert_file, resolve
 from anivoice.parameters import ConversionParameters
 
 PLAIN_SUFFIXES = (
@@ -67,16 +67,17 @@ def convert_paths(
 ) -> int:
     """Converts a file or a folder. Returns 1 if a file failed (the others are still done), else 0."""
     pairs = list(plan_files(source, destination, output_format, overwrite))
-    room = build_engine_room(settings)
-    room.engine.start()
+    runtime = build_runtime(settings)
+    runtime.engine.start()
     try:
-        parameters = parameters.model_copy(update={"model_name": parameters.model_name or room.library.default_name()})
-        with room.voices.using(str(parameters.model_name), parameters.index_rate > 0) as voice:
-            task = settle(voice, parameters, room.runner.pitch)
+        name = parameters.model_name or runtime.library.default_name()
+        parameters = parameters.model_copy(update={"model_name": name})
+        with runtime.voices.using(str(parameters.model_name), parameters.index_rate > 0) as voice:
+            task = resolve(voice, parameters, runtime.runner.pitch)
             print(f"voice {voice.name}, pitch {task.pitch_algo}, seed {task.seed}", file=sys.stderr)
-            return _convert_all(room, task, pairs, output_rate_hz, settings.max_audio_seconds, quiet)
+            return _convert_all(runtime, task, pairs, output_rate_hz, settings.max_audio_seconds, quiet)
     finally:
-        room.engine.stop()
+        runtime.engine.stop()
 
 
 def plan_files(
@@ -118,7 +119,7 @@ def _targets(files: list[Path], source: Path, destination: Path, fmt: str) -> It
 
 
 def _convert_all(
-    room: EngineRoom,
+    runtime: Runtime,
     task: ConversionTask,
     pairs: list[tuple[Path, Path, OutputFormat]],
     output_rate_hz: int | None,
@@ -129,10 +130,10 @@ def _convert_all(
     with ProgressBars(console=Console(stderr=True), disable=quiet) as bars:
         for source, target, fmt in pairs:
             bar = bars.add_task(escape(source.name), total=1.0)
-            rate_hz = settle_output_rate(fmt, output_rate_hz, task.voice.config.sample_rate_hz)
+            rate_hz = resolve_output_rate(fmt, output_rate_hz, task.voice.config.sample_rate_hz)
             one = replace(task, output_format=fmt, output_rate_hz=rate_hz, max_seconds=max_seconds)
             try:
-                _convert_one(room, one, source, target, partial(_show, bars, bar))
+                _convert_one(runtime, one, source, target, partial(_show, bars, bar))
             except (AnivoiceError, OSError) as error:
                 failed += 1
                 print(f"{source}: {error}", file=sys.stderr)
@@ -145,14 +146,14 @@ def _show(bars: ProgressBars, bar: TaskID, done: float) -> None:
     bars.update(bar, completed=done)
 
 
-def _convert_one(room: EngineRoom, task: ConversionTask, source: Path, target: Path, progress: Progress) -> None:
+def _convert_one(runtime: Runtime, task: ConversionTask, source: Path, target: Path, progress: Progress) -> None:
     """Writes beside the target first, so that an interrupted conversion leaves no half file under its name."""
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
     job = Job()
     try:
         with source.open("rb") as read, unfinished.open("wb+") as write:
-            report = convert_file(room.engine, task, read, write, job, progress)
+            report = convert_file(runtime.engine, task, read, write, job, progress)
         unfinished.replace(target)
         for note in report.notes:
             print(f"{source}: {note}", file=sys.stderr)

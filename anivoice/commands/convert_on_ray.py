@@ -18,13 +18,13 @@ import fsspec
 from rich.console import Console
 from rich.progress import Progress as ProgressBars
 
-from anivoice.audio.files import OutputFormat, check_output, settle_output_rate
+from anivoice.audio.files import OutputFormat, check_output, resolve_output_rate
 from anivoice.commands.convert import AUDIO_SUFFIXES
 from anivoice.config import Settings
 from anivoice.engine.batch import Job
-from anivoice.engine.runtime import build_engine_room
+from anivoice.engine.runtime import build_runtime
 from anivoice.errors import AnivoiceError, InvalidParameter, Unavailable
-from anivoice.offline import convert_file, settle
+from anivoice.offline import convert_file, resolve
 from anivoice.parameters import ConversionParameters
 from anivoice.process import configure_process
 
@@ -102,15 +102,15 @@ class FileConverter:
     ) -> None:
         configure_process()
         self._exits = ExitStack()
-        room = build_engine_room(settings)
-        room.engine.start()
-        self._exits.callback(room.engine.stop)
-        name = parameters.model_name or room.library.default_name()
-        voice = self._exits.enter_context(room.voices.using(name, parameters.index_rate > 0))
-        rate_hz = settle_output_rate(output_format, output_rate_hz, voice.config.sample_rate_hz)
-        self._engine, self._parameters, self._pitch = room.engine, parameters, room.runner.pitch
+        runtime = build_runtime(settings)
+        runtime.engine.start()
+        self._exits.callback(runtime.engine.stop)
+        name = parameters.model_name or runtime.library.default_name()
+        voice = self._exits.enter_context(runtime.voices.using(name, parameters.index_rate > 0))
+        rate_hz = resolve_output_rate(output_format, output_rate_hz, voice.config.sample_rate_hz)
+        self._engine, self._parameters, self._pitch = runtime.engine, parameters, runtime.runner.pitch
         self._task = replace(
-            settle(voice, parameters, self._pitch),
+            resolve(voice, parameters, self._pitch),
             output_format=output_format,
             output_rate_hz=rate_hz,
             max_seconds=settings.max_audio_seconds,
@@ -126,7 +126,7 @@ class FileConverter:
 
     def convert(self, source: str, target: str) -> None:
         """Nothing appears under the target's name before it is whole. Raises AnivoiceError, OSError."""
-        task = replace(self._task, seed=settle(self._task.voice, self._parameters, self._pitch).seed)
+        task = replace(self._task, seed=resolve(self._task.voice, self._parameters, self._pitch).seed)
         with tempfile.TemporaryDirectory() as folder:
             recording, result = Path(folder) / "recording", Path(folder) / "result"
             with fsspec.open(source, "rb") as remote, recording.open("wb") as local:

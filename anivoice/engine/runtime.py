@@ -18,8 +18,8 @@ MAX_CUDA_BATCH = 32
 """On the CPU streams are computed one by one: together they take nine tenths of the time, and all wait for the last."""
 
 
-class RoomSettings(Protocol):
-    """What an engine room is built by: `config.Settings`, which says what each means, or anything like it."""
+class RuntimeSettings(Protocol):
+    """What a runtime is built by: `config.Settings`, which says what each means, or anything like it."""
 
     @property
     def weights_dir(self) -> Path: ...
@@ -42,7 +42,7 @@ class RoomSettings(Protocol):
 
 
 @dataclass(frozen=True)
-class EngineRoom:
+class Runtime:
     """One device's engine, not yet started, and the voices it plays."""
 
     engine: Engine
@@ -51,7 +51,7 @@ class EngineRoom:
     voices: VoiceCache
 
 
-def build_engine_room(settings: RoomSettings) -> EngineRoom:
+def build_runtime(settings: RuntimeSettings) -> Runtime:
     """Raises InvalidParameter when the chosen device does not exist."""
     device = choose_device(settings.gpu_index, settings.device)
     library = VoiceLibrary(settings.weights_dir)
@@ -63,4 +63,4 @@ def build_engine_room(settings: RoomSettings) -> EngineRoom:
     runner = TorchRunner(device, dtype, settings.weights_dir, num_threads, voices.evict_idle, lanes)
     keep_warm = settings.keep_warm or ("light" if device.type == "cuda" else "off")
     engine = Engine(runner, max_live_batch=max_batch, keep_warm=keep_warm)
-    return EngineRoom(engine, runner, library, voices)
+    return Runtime(engine, runner, library, voices)

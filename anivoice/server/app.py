@@ -12,13 +12,13 @@ from aiohttp import web
 
 from anivoice import __version__
 from anivoice.config import Settings
-from anivoice.engine.runtime import EngineRoom, build_engine_room
+from anivoice.engine.runtime import Runtime, build_runtime
 from anivoice.metrics import Metrics
 from anivoice.parameters import ConversionParameters
 from anivoice.server import middleware
 from anivoice.server.auth import warn_if_open
 from anivoice.server.conversions import Conversions
-from anivoice.server.engine_client import Handover
+from anivoice.server.engine_client import EngineClient
 from anivoice.server.event_loop import keep_turns_short, loop_factory
 from anivoice.server.live.sessions import Sessions
 from anivoice.server.live.voices import Sources
@@ -27,7 +27,7 @@ from anivoice.server.openapi import openapi_document
 from anivoice.server.origins import origin_policy
 from anivoice.server.readiness import WarmUp
 from anivoice.server.rest import add_routes
-from anivoice.server.state import SERVICES, Services
+from anivoice.server.state import APP_STATE, AppState
 from anivoice.server.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -40,43 +40,43 @@ MAX_SHUTDOWN_SECONDS = 10.0
 def build_app(
     settings: Settings,
     defaults: ConversionParameters,
-    room: EngineRoom | None = None,
+    runtime: Runtime | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> web.Application:
-    """The server as an aiohttp application. `room` (its engine not yet started) and `clock` are replaced by tests.
+    """The server as an aiohttp application. `runtime` (its engine not yet started) and `clock` are replaced by tests.
 
     Raises InvalidParameter when the chosen device does not exist.
     """
-    services = build_services(settings, defaults, room or build_engine_room(settings), clock)
+    state = build_state(settings, defaults, runtime or build_runtime(settings), clock)
     app = web.Application(
         middlewares=[middleware.observe, middleware.answer_errors, middleware.guard], client_max_size=MAX_JSON_BYTES
     )
-    app[SERVICES] = services
+    app[APP_STATE] = state
     app[CONNECTIONS] = Connections()
     app.on_response_prepare.append(middleware.add_headers)
     add_routes(app)
-    app.cleanup_ctx.append(_run_services)
+    app.cleanup_ctx.append(_run_parts)
     app.on_shutdown.append(close_connections)
     app.on_shutdown.append(_stop_accepting)
     return app
 
 
-def build_services(
-    settings: Settings, defaults: ConversionParameters, room: EngineRoom, clock: Callable[[], float]
-) -> Services:
+def build_state(
+    settings: Settings, defaults: ConversionParameters, runtime: Runtime, clock: Callable[[], float]
+) -> AppState:
     """The parts of the server, nothing started yet."""
     workers = Workers(settings.workers)
-    services = Services(
+    state = AppState(
         settings=settings,
         defaults=defaults,
-        room=room,
+        runtime=runtime,
         workers=workers,
         conversions=Conversions(settings.max_concurrent_conversions, settings.max_waiting_conversions, clock),
         sessions=Sessions(settings.max_sessions, settings.session_ttl_seconds, clock, settings.session_grace_seconds),
-        sources=Sources(room, workers),
-        handover=Handover(room.engine),
+        sources=Sources(runtime, workers),
+        engine_client=EngineClient(runtime.engine),
         metrics=Metrics(),
-        warm_up=WarmUp(room, defaults, workers, clock),
+        warm_up=WarmUp(runtime, defaults, workers, clock),
         origins=origin_policy(settings),
         pages={
             "/": _web_file("index.html"),
@@ -84,13 +84,13 @@ def build_services(
             "/openapi.json": openapi_document(settings, defaults),
         },
     )
-    _watch(services)
-    return services
+    _watch(state)
+    return state
 
 
-def _watch(services: Services) -> None:
-    engine, voices, conversions = services.room.engine, services.room.voices, services.conversions
-    services.metrics.watch(
+def _watch(state: AppState) -> None:
+    engine, voices, conversions = state.runtime.engine, state.runtime.voices, state.conversions
+    state.metrics.watch(
         ("gauge", "engine_queue_length", "Requests in the engine's queue.", lambda: engine.num_queued),
         ("counter", "engine_busy_seconds", "Time in which the engine computed.", lambda: engine.busy_s),
         ("gauge", "conversions_running", "Conversions that run.", lambda: conversions.num_running),
@@ -102,44 +102,44 @@ def _watch(services: Services) -> None:
         ),
         ("gauge", "loaded_voices", "Voices in memory.", lambda: len(voices.loaded_names())),
         ("gauge", "loaded_voices_bytes", "Memory of the voices.", lambda: voices.num_bytes),
-        ("gauge", "sessions", "Streaming sessions.", lambda: len(services.sessions)),
-        ("gauge", "live_sessions", "Streaming sessions that are connected.", lambda: services.sessions.num_attached),
-        ("gauge", "ready", "1 after a successful warm-up.", lambda: services.warm_up.state == "done"),
+        ("gauge", "sessions", "Streaming sessions.", lambda: len(state.sessions)),
+        ("gauge", "live_sessions", "Streaming sessions that are connected.", lambda: state.sessions.num_attached),
+        ("gauge", "ready", "1 after a successful warm-up.", lambda: state.warm_up.state == "done"),
     )
 
 
-async def _run_services(app: web.Application) -> AsyncIterator[None]:
+async def _run_parts(app: web.Application) -> AsyncIterator[None]:
     """Starts the engine, the warm-up and the housekeeping; ends them, and the threads, after the last request."""
-    services = app[SERVICES]
-    services.room.engine.start()
-    services.warm_up.start()
-    housekeeping = asyncio.create_task(_keep_house(services), name="anivoice-housekeeping")
+    state = app[APP_STATE]
+    state.runtime.engine.start()
+    state.warm_up.start()
+    housekeeping = asyncio.create_task(_keep_house(state), name="anivoice-housekeeping")
     yield
     housekeeping.cancel()
     await asyncio.wait([housekeeping])
-    services.sessions.close()
-    await asyncio.to_thread(services.room.engine.stop)
-    await services.warm_up.wait()
-    await services.conversions.close()
-    await services.workers.close()
+    state.sessions.close()
+    await asyncio.to_thread(state.runtime.engine.stop)
+    await state.warm_up.wait()
+    await state.conversions.close()
+    await state.workers.close()
 
 
 async def _stop_accepting(app: web.Application) -> None:
     """The server is to end: what waits for the engine fails now, with a clear sentence, and gets its answer."""
-    services = app[SERVICES]
-    services.conversions.refuse_new()
-    services.warm_up.expect_end()
-    await asyncio.to_thread(services.room.engine.stop)
+    state = app[APP_STATE]
+    state.conversions.refuse_new()
+    state.warm_up.expect_end()
+    await asyncio.to_thread(state.runtime.engine.stop)
 
 
-async def _keep_house(services: Services) -> None:
+async def _keep_house(state: AppState) -> None:
     """Measures how late the event loop is, and drops expired sessions."""
     loop = asyncio.get_running_loop()
     while True:
         due_s = loop.time() + HOUSEKEEPING_SECONDS
         await asyncio.sleep(HOUSEKEEPING_SECONDS)
-        services.metrics.loop_lag_seconds.observe(max(loop.time() - due_s, 0.0))
-        services.sessions.sweep()
+        state.metrics.loop_lag_seconds.observe(max(loop.time() - due_s, 0.0))
+        state.sessions.sweep()
 
 
 def serve(settings: Settings, defaults: ConversionParameters) -> int:
@@ -172,9 +172,9 @@ async def _serve(app: web.Application, settings: Settings) -> int:
                 *(settings.host, settings.port, error.strerror or error),
             )
             return 1
-        await _log_ready(app[SERVICES], runner)
+        await _log_ready(app[APP_STATE], runner)
         async with asyncio.TaskGroup() as group:
-            calming = group.create_task(keep_turns_short(app[SERVICES].warm_up))
+            calming = group.create_task(keep_turns_short(app[APP_STATE].warm_up))
             await stop.wait()
             calming.cancel()
         logger.info("shutting down")
@@ -183,12 +183,12 @@ async def _serve(app: web.Application, settings: Settings) -> int:
     return 0
 
 
-async def _log_ready(services: Services, runner: web.AppRunner) -> None:
-    warn_if_open(services.settings)
+async def _log_ready(state: AppState, runner: web.AppRunner) -> None:
+    warn_if_open(state.settings)
     urls = ", ".join(_url(address) for address in runner.addresses)
-    names = await services.workers.run(services.room.library.names)
-    voices = ", ".join(names) if names else f"none, put a voice's .pth into {services.settings.weights_dir}"
-    device = services.room.runner.device
+    names = await state.workers.run(state.runtime.library.names)
+    voices = ", ".join(names) if names else f"none, put a voice's .pth into {state.settings.weights_dir}"
+    device = state.runtime.runner.device
     logger.info("anivoice %s is ready on %s (device %s, voices: %s)", __version__, urls, device, voices)
 
 

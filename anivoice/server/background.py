@@ -9,12 +9,12 @@ from typing import TypeVar
 from aiohttp import web
 
 from anivoice.config import Settings
-from anivoice.engine.runtime import EngineRoom
+from anivoice.engine.runtime import Runtime
 from anivoice.errors import AnivoiceError
 from anivoice.parameters import ConversionParameters
 from anivoice.server.app import build_app
 from anivoice.server.event_loop import keep_turns_short, loop_factory
-from anivoice.server.state import SERVICES, Services
+from anivoice.server.state import APP_STATE, AppState
 
 T = TypeVar("T")
 
@@ -28,18 +28,18 @@ class BackgroundServer:
     Listens on 127.0.0.1 whatever `settings` say, without their key; the rest of them applies.
     """
 
-    def __init__(self, settings: Settings, defaults: ConversionParameters, room: EngineRoom | None = None) -> None:
+    def __init__(self, settings: Settings, defaults: ConversionParameters, runtime: Runtime | None = None) -> None:
         settings = settings.model_copy(update={"host": HOST, "port": 0, "api_key": None})
-        self._app = build_app(settings, defaults, room)
+        self._app = build_app(settings, defaults, runtime)
         self._started: Future[str] = Future()
         self._stop: Callable[[], object] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="anivoice-server", daemon=True)
 
     @property
-    def services(self) -> Services:
+    def state(self) -> AppState:
         """The server's parts; most belong to its event loop (see `call`)."""
-        return self._app[SERVICES]
+        return self._app[APP_STATE]
 
     def __enter__(self) -> "BackgroundServer":
         self._thread.start()
@@ -81,7 +81,7 @@ class BackgroundServer:
             await web.TCPSite(runner, HOST, 0).start()
             self._started.set_result(f"http://{HOST}:{runner.addresses[0][1]}")
             async with asyncio.TaskGroup() as group:
-                calming = group.create_task(keep_turns_short(self.services.warm_up))
+                calming = group.create_task(keep_turns_short(self.state.warm_up))
                 await stop.wait()
                 calming.cancel()
         finally:

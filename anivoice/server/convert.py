@@ -14,11 +14,11 @@ from urllib.parse import quote, unquote
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from anivoice.audio.files import CONTENT_TYPES, settle_output_rate
+from anivoice.audio.files import CONTENT_TYPES, resolve_output_rate
 from anivoice.engine.batch import Job
 from anivoice.errors import Cancelled
-from anivoice.offline import ConversionReport, ConversionTask, convert_file, index_use, settle
-from anivoice.server.state import SERVICES, Services, known_voice
+from anivoice.offline import ConversionReport, ConversionTask, convert_file, index_use, resolve
+from anivoice.server.state import APP_STATE, AppState, known_voice
 from anivoice.server.uploads import FileParameters, check_upload_headers, parse_fields, receive_form
 from anivoice.server.workers import Workers
 
@@ -46,20 +46,18 @@ async def expect_later(request: web.Request) -> None:
 
 async def convert(request: web.Request) -> web.StreamResponse:
     """The handler of `POST /convert`."""
-    services = request.app[SERVICES]
-    check_upload_headers(request, services.settings)
-    with services.conversions.place():
-        async with services.workers.temporary_file() as upload, services.workers.temporary_file() as result:
+    state = request.app[APP_STATE]
+    check_upload_headers(request, state.settings)
+    with state.conversions.place():
+        async with state.workers.temporary_file() as upload, state.workers.temporary_file() as result:
             await _send_continue(request)
             arrived_s = time.perf_counter()
-            form = await receive_form(
-                request, upload, services.workers, services.settings, partial(_check_early, services)
-            )
+            form = await receive_form(request, upload, state.workers, state.settings, partial(_check_early, state))
             received_s = time.perf_counter()
-            parameters = parse_fields(form.fields, services.defaults)
-            name = await services.workers.run(known_voice, services.room.library, parameters.model_name)
+            parameters = parse_fields(form.fields, state.defaults)
+            name = await state.workers.run(known_voice, state.runtime.library, parameters.model_name)
             parameters = parameters.model_copy(update={"model_name": name})
-            converted = await _convert(services, parameters, upload, result)
+            converted = await _convert(state, parameters, upload, result)
             ended_s = time.perf_counter()
             headers = answer_headers(converted, parameters, form.file_name)
             headers["Server-Timing"] = _server_timing(
@@ -67,21 +65,21 @@ async def convert(request: web.Request) -> web.StreamResponse:
                 wait=ended_s - received_s - converted.seconds,
                 convert=converted.seconds,
             )
-            return await _send(request, result, converted, headers, services)
+            return await _send(request, result, converted, headers, state)
 
 
-async def _check_early(services: Services, fields: Mapping[str, str]) -> None:
+async def _check_early(state: AppState, fields: Mapping[str, str]) -> None:
     """Refuses what is wrong already before the audio is read."""
-    parameters = parse_fields(fields, services.defaults)
+    parameters = parse_fields(fields, state.defaults)
     if parameters.model_name is not None:
-        await services.workers.run(services.room.library.find, parameters.model_name)
+        await state.workers.run(state.runtime.library.find, parameters.model_name)
 
 
-async def _convert(services: Services, parameters: FileParameters, upload: BinaryIO, result: BinaryIO) -> Converted:
+async def _convert(state: AppState, parameters: FileParameters, upload: BinaryIO, result: BinaryIO) -> Converted:
     """Waits for its turn, converts and counts."""
-    metrics = services.metrics
+    metrics = state.metrics
     try:
-        converted = await services.conversions.run(partial(convert_upload, services, parameters, upload, result))
+        converted = await state.conversions.run(partial(convert_upload, state, parameters, upload, result))
     except (asyncio.CancelledError, Cancelled):
         metrics.conversions.labels("cancelled").inc()
         raise
@@ -94,23 +92,23 @@ async def _convert(services: Services, parameters: FileParameters, upload: Binar
 
 
 def convert_upload(
-    services: Services, parameters: FileParameters, upload: BinaryIO, result: BinaryIO, job: Job
+    state: AppState, parameters: FileParameters, upload: BinaryIO, result: BinaryIO, job: Job
 ) -> Converted:
     """On a conversion thread: the whole conversion of an uploaded file. Raises AnivoiceError."""
-    room = services.room
-    with room.voices.using(str(parameters.model_name), parameters.index_rate > 0) as voice:
-        task = settle(voice, parameters, room.runner.pitch)
-        rate_hz = settle_output_rate(
+    runtime = state.runtime
+    with runtime.voices.using(str(parameters.model_name), parameters.index_rate > 0) as voice:
+        task = resolve(voice, parameters, runtime.runner.pitch)
+        rate_hz = resolve_output_rate(
             parameters.output_format, parameters.output_sample_rate, voice.config.sample_rate_hz
         )
         task = replace(
             task,
             output_format=parameters.output_format,
             output_rate_hz=rate_hz,
-            max_seconds=services.settings.max_audio_seconds,
+            max_seconds=state.settings.max_audio_seconds,
         )
         started_s = time.perf_counter()
-        report = convert_file(room.engine, task, upload, result, job)
+        report = convert_file(runtime.engine, task, upload, result, job)
         seconds = time.perf_counter() - started_s
     num_bytes = result.seek(0, os.SEEK_END)
     result.seek(0)
@@ -178,12 +176,12 @@ def _server_timing(**seconds: float) -> str:
 
 
 async def _send(
-    request: web.Request, result: BinaryIO, converted: Converted, headers: Mapping[str, str], services: Services
+    request: web.Request, result: BinaryIO, converted: Converted, headers: Mapping[str, str], state: AppState
 ) -> web.StreamResponse:
     response = web.StreamResponse(headers=headers)
     response.content_length = converted.num_bytes
     await response.prepare(request)
-    await _send_file(response, result, converted.num_bytes, services.workers, services.settings.max_stall_seconds)
+    await _send_file(response, result, converted.num_bytes, state.workers, state.settings.max_stall_seconds)
     return response
 
 

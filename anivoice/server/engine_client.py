@@ -11,12 +11,12 @@ GATHER_S = 0.002
 
 
 class Reply:
-    """Where the engine puts the result of one live block. Made by `Handover.submit`."""
+    """Where the engine puts the result of one live block. Made by `EngineClient.submit`."""
 
-    __slots__ = ("_error", "_handover", "_has_outcome", "_result", "take")
+    __slots__ = ("_engine_client", "_error", "_has_outcome", "_result", "take")
 
-    def __init__(self, handover: "Handover", take: "Callable[[Reply], None]") -> None:
-        self._handover = handover
+    def __init__(self, engine_client: "EngineClient", take: "Callable[[Reply], None]") -> None:
+        self._engine_client = engine_client
         self._has_outcome = False
         self._result: object = None
         self._error: BaseException | None = None
@@ -32,11 +32,11 @@ class Reply:
 
     def set_result(self, result: object) -> None:
         self._result, self._has_outcome = result, True
-        self._handover.send(self)
+        self._engine_client.send(self)
 
     def set_exception(self, error: BaseException) -> None:
         self._error, self._has_outcome = error, True
-        self._handover.send(self)
+        self._engine_client.send(self)
 
     def result(self) -> object:
         """What has come; raises it if it is an error."""
@@ -45,7 +45,7 @@ class Reply:
         return self._result
 
 
-class Handover:
+class EngineClient:
     """Belongs to one event loop; `send` is called on the engine thread.
 
     Waking a thread costs more than many a block. So where blocks come thick and fast, what comes within `GATHER_S` goes

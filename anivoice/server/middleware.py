@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 
 from anivoice.errors import AnivoiceError, Unauthorized, Unavailable
 from anivoice.server.auth import check_api_key
-from anivoice.server.state import SERVICES
+from anivoice.server.state import APP_STATE
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     finally:
         seconds = time.perf_counter() - started_s
         method = request.method if request.method in hdrs.METH_ALL else "OTHER"
-        request.app[SERVICES].metrics.count_request(method, _route(request), status, seconds)
+        request.app[APP_STATE].metrics.count_request(method, _route(request), status, seconds)
         logger.info(
             "%s %s %s -> %d in %.0f ms, id %s",
             *(request.remote, request.method, _shown_path(request), status, 1000 * seconds, request[REQUEST_ID]),
@@ -74,17 +74,17 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
 @web.middleware
 async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuses foreign names, foreign pages and callers without the key; answers browsers' preflight questions."""
-    services = request.app[SERVICES]
+    state = request.app[APP_STATE]
     host, origin = request.headers.get(hdrs.HOST), request.headers.get(hdrs.ORIGIN)
-    services.origins.check_host(host)
+    state.origins.check_host(host)
     if request.method == "OPTIONS" and origin is not None and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
         return _preflight(request, origin, host)
     is_upgrade = request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
-    services.origins.check_origin(request.method, origin, host, is_upgrade)
-    if services.sessions.knows(request.match_info.get("session_id")):
+    state.origins.check_origin(request.method, origin, host, is_upgrade)
+    if state.sessions.knows(request.match_info.get("session_id")):
         # Browsers cannot send the key with a WebSocket. The id is a secret that was given to who had the key.
         return await handler(request)
-    api_key = services.settings.api_key
+    api_key = state.settings.api_key
     check_api_key(api_key, request.path, request.headers.get(hdrs.AUTHORIZATION))
     return await handler(request)
 
@@ -98,16 +98,16 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is not None:
         response.headers.add(hdrs.VARY, hdrs.ORIGIN)
-        if request.app[SERVICES].origins.admits(origin, request.headers.get(hdrs.HOST)):
+        if request.app[APP_STATE].origins.admits(origin, request.headers.get(hdrs.HOST)):
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
             response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = CORS_EXPOSED_HEADERS
 
 
 def _preflight(request: web.Request, origin: str, host: str | None) -> web.Response:
     """Whether a page of `origin` may call. Raises Forbidden."""
-    services = request.app[SERVICES]
-    if not services.origins.admits(origin, host):
-        services.origins.check_origin("POST", origin, host, is_upgrade=False)
+    state = request.app[APP_STATE]
+    if not state.origins.admits(origin, host):
+        state.origins.check_origin("POST", origin, host, is_upgrade=False)
     headers: dict[str, str] = {
         hdrs.ACCESS_CONTROL_ALLOW_METHODS: CORS_METHODS,
         hdrs.ACCESS_CONTROL_ALLOW_HEADERS: CORS_REQUEST_HEADERS,

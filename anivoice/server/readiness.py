@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Literal
 
 from anivoice.engine.batch import Job, WarmRequest
-from anivoice.engine.runtime import EngineRoom
+from anivoice.engine.runtime import Runtime
 from anivoice.errors import AnivoiceError, InvalidModelFile, NotFound
 from anivoice.offline import preload
 from anivoice.parameters import ConversionParameters
@@ -29,7 +29,7 @@ class WarmUp:
 
     def __init__(
         self,
-        room: EngineRoom,
+        runtime: Runtime,
         defaults: ConversionParameters,
         workers: Workers,
         clock: Callable[[], float] = time.monotonic,
@@ -38,7 +38,7 @@ class WarmUp:
         self.problem: str | None = None
         self.voice_name: str | None = None
         self.pitch_method: str | None = None
-        self._room = room
+        self._runtime = runtime
         self._defaults = defaults
         self._workers = workers
         self._clock = clock
@@ -84,29 +84,29 @@ class WarmUp:
         await self._workers.run(preload)
         with ExitStack() as held:
             voice = await self._workers.run(self._acquire)
-            held.callback(self._room.voices.release, voice)
+            held.callback(self._runtime.voices.release, voice)
             algo = await self._workers.run(self._pitch_algo) if voice.config.has_f0 else None
             self.voice_name, self.pitch_method = voice.name, algo
-            await asyncio.wrap_future(self._room.engine.submit(WarmRequest(voice, algo), Job()))
+            await asyncio.wrap_future(self._runtime.engine.submit(WarmRequest(voice, algo), Job()))
             logger.info("warm: voice %s, pitch %s", voice.name, algo or "none")
 
     def _acquire(self) -> Voice:
         """The default voice; without one, the first that can be used: it brings the shared networks."""
         with_index = self._defaults.index_rate > 0
         if self._defaults.model_name is not None:
-            return self._room.voices.acquire(self._defaults.model_name, with_index)
+            return self._runtime.voices.acquire(self._defaults.model_name, with_index)
         problem: AnivoiceError = NotFound(
-            f"there is no voice yet; put a voice's .pth into {self._room.library.weights_dir}"
+            f"there is no voice yet; put a voice's .pth into {self._runtime.library.weights_dir}"
         )
-        for name in self._room.library.names():
+        for name in self._runtime.library.names():
             try:
-                return self._room.voices.acquire(name, with_index)
+                return self._runtime.voices.acquire(name, with_index)
             except InvalidModelFile as error:
                 problem = error
         raise problem
 
     def _pitch_algo(self) -> str:
-        pitch = self._room.runner.pitch
+        pitch = self._runtime.runner.pitch
         algo = self._defaults.pitch_extraction_algo or pitch.default_method()
         pitch.require(algo)
         return algo

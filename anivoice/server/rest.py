@@ -10,7 +10,7 @@ from anivoice.server.convert import convert, expect_later
 from anivoice.server.json_text import parse_object
 from anivoice.server.live.voices import parse_stream_parameters
 from anivoice.server.live.websocket import open_websocket
-from anivoice.server.state import SERVICES, Services
+from anivoice.server.state import APP_STATE, AppState
 
 GREETING = "AniVoiceChanger API is running"
 PAGE_POLICY = (
@@ -41,20 +41,20 @@ async def greet(request: web.Request) -> web.Response:
 
 
 async def list_models(request: web.Request) -> web.Response:
-    services = request.app[SERVICES]
-    return web.json_response({"models": await services.workers.run(services.room.library.names)})
+    state = request.app[APP_STATE]
+    return web.json_response({"models": await state.workers.run(state.runtime.library.names)})
 
 
 async def create_session(request: web.Request) -> web.Response:
-    services = request.app[SERVICES]
-    values = await _read_json_object(request, services)
-    parameters = parse_stream_parameters(values, services.defaults)
-    services.sessions.check_room()
-    session = services.sessions.create(await services.sources.check(parameters))
+    state = request.app[APP_STATE]
+    values = await _read_json_object(request, state)
+    parameters = parse_stream_parameters(values, state.defaults)
+    state.sessions.check_room()
+    session = state.sessions.create(await state.sources.check(parameters))
     answer = {
         "session_id": session.session_id,
         "websocket_url": f"/ws/{session.session_id}",
-        "expires_in": services.sessions.ttl_s,
+        "expires_in": state.sessions.ttl_s,
     }
     return web.json_response(answer, headers={"Cache-Control": "no-store"})
 
@@ -64,8 +64,8 @@ async def show_health(request: web.Request) -> web.Response:
 
 
 async def show_readiness(request: web.Request) -> web.Response:
-    services = request.app[SERVICES]
-    warm_up = services.warm_up
+    state = request.app[APP_STATE]
+    warm_up = state.warm_up
     warm_up.retry_if_failed()
     ready = warm_up.state == "done"
     answer = {
@@ -74,19 +74,19 @@ async def show_readiness(request: web.Request) -> web.Response:
         "problem": warm_up.problem,
         "voice": warm_up.voice_name,
         "pitch_method": warm_up.pitch_method,
-        "device": str(services.room.runner.device),
+        "device": str(state.runtime.runner.device),
     }
     return web.json_response(answer, status=200 if ready else 503)
 
 
 async def show_metrics(request: web.Request) -> web.Response:
-    services = request.app[SERVICES]
-    text = await services.workers.run(services.metrics.text)
+    state = request.app[APP_STATE]
+    text = await state.workers.run(state.metrics.text)
     return web.Response(body=text, headers={"Content-Type": METRICS_CONTENT_TYPE})
 
 
 async def show_openapi(request: web.Request) -> web.Response:
-    return web.Response(body=request.app[SERVICES].pages["/openapi.json"], content_type="application/json")
+    return web.Response(body=request.app[APP_STATE].pages["/openapi.json"], content_type="application/json")
 
 
 async def show_docs(request: web.Request) -> web.Response:
@@ -95,17 +95,17 @@ async def show_docs(request: web.Request) -> web.Response:
 
 def _page(request: web.Request, path: str) -> web.Response:
     return web.Response(
-        body=request.app[SERVICES].pages[path],
+        body=request.app[APP_STATE].pages[path],
         content_type="text/html",
         charset="utf-8",
         headers={"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer", "Vary": "Accept"},
     )
 
 
-async def _read_json_object(request: web.Request, services: Services) -> dict[str, object]:
+async def _read_json_object(request: web.Request, state: AppState) -> dict[str, object]:
     """The body as a JSON object; an empty body is an empty object. Raises InvalidRequest."""
     try:
-        async with asyncio.timeout(services.settings.max_stall_seconds):
+        async with asyncio.timeout(state.settings.max_stall_seconds):
             body = await request.read()
     except TimeoutError as error:
         raise InvalidRequest("the body did not arrive; send it again") from error

@@ -1,4 +1,4 @@
-"""What the request handlers work with: made once in `app.build_app`, found at `request.app[SERVICES]`."""
+"""What the request handlers work with: made once in `app.build_app`, found at `request.app[APP_STATE]`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from anivoice.config import Settings
-from anivoice.engine.runtime import EngineRoom
+from anivoice.engine.runtime import Runtime
 from anivoice.metrics import Metrics
 from anivoice.parameters import ConversionParameters
 from anivoice.server.conversions import Conversions
-from anivoice.server.engine_client import Handover
+from anivoice.server.engine_client import EngineClient
 from anivoice.server.live.sessions import Sessions
 from anivoice.server.live.voices import Sources
 from anivoice.server.origins import OriginPolicy
@@ -20,12 +20,12 @@ from anivoice.voices.library import VoiceLibrary
 
 
 @dataclass(frozen=True)
-class Services:
+class AppState:
     """The parts of one server. `pages`: the fixed documents by path."""
 
     settings: Settings
     defaults: ConversionParameters
-    room: EngineRoom
+    runtime: Runtime
     workers: Workers
     conversions: Conversions
     sessions: Sessions
@@ -34,10 +34,10 @@ class Services:
     warm_up: WarmUp
     origins: OriginPolicy
     pages: Mapping[str, bytes]
-    handover: Handover
+    engine_client: EngineClient
 
 
-SERVICES = web.AppKey("SERVICES", Services)
+APP_STATE = web.AppKey("APP_STATE", AppState)
 
 
 def known_voice(library: VoiceLibrary, name: str | None) -> str:

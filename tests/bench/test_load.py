@@ -8,7 +8,7 @@ import pytest
 from conformance import OWN_VECTORS
 
 from anivoice.bench.live import is_within, search_largest
-from anivoice.bench.overhead import VOICE_NAME, copied, copy_room
+from anivoice.bench.overhead import VOICE_NAME, copied, copy_runtime
 from anivoice.bench.probe import RecordingAdmission, RecordingTimes, StageTimes
 from anivoice.commands.main import main
 from anivoice.engine.batch import WindowRequest
@@ -143,12 +143,12 @@ def test_recorders_pass_on_what_they_keep():
 
 
 def test_the_copying_engine_gives_back_what_it_gets(tmp_path):
-    room = copy_room(tmp_path)
-    assert room.library.names() == [VOICE_NAME] == [room.library.default_name()]
+    runtime = copy_runtime(tmp_path)
+    assert runtime.library.names() == [VOICE_NAME] == [runtime.library.default_name()]
     with pytest.raises(NotFound, match=VOICE_NAME):
-        room.library.find("other")
+        runtime.library.find("other")
     samples = np.arange(20 * 160, dtype=np.float32)
-    with room.voices.using(VOICE_NAME, with_index=False) as voice:
+    with runtime.voices.using(VOICE_NAME, with_index=False) as voice:
         request = WindowRequest(
             voice=voice,
             layout=WindowLayout(4, 4, 4, 8),

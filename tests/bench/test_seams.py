@@ -48,6 +48,6 @@ def test_command(tmp_path: Path, h768_hf_dir: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(("given", "told"), [(["--sounds", "scream"], "scream"), (["--seconds", "0.1"], "--seconds")])
 def test_wrong_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, given: list[str], told: str) -> None:
-    monkeypatch.setattr("anivoice.bench.seams.synthetic_room", lambda *_: pytest.fail("measured nonetheless"))
+    monkeypatch.setattr("anivoice.bench.seams.synthetic_runtime", lambda *_: pytest.fail("measured nonetheless"))
     assert main(["bench", "seams", *given]) == 2
     assert told in capsys.readouterr().err

@@ -84,7 +84,7 @@ def test_a_server_in_the_background(tmp_path):
             assert answer.status == 200
 
         async def num_sessions():
-            return len(server.services.sessions)
+            return len(server.state.sessions)
 
         assert server.call(num_sessions()).result() == 0
 

@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from anivoice.bench.overhead import copy_room
+from anivoice.bench.overhead import copy_runtime
 from anivoice.client.stream_client import StreamClient
 from anivoice.config import load_settings
 from anivoice.errors import InvalidParameter, InvalidRequest, NotFound
@@ -19,7 +19,7 @@ VALUES = {"preset": "ultra", "mode": "reliable", "seed": 1}
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     settings = load_settings({"weights_dir": folder, "device": "cpu", "session_grace_seconds": 5}, env_file=None)
-    with BackgroundServer(settings, ConversionParameters(), copy_room(folder)) as running:
+    with BackgroundServer(settings, ConversionParameters(), copy_runtime(folder)) as running:
         yield running
 
 

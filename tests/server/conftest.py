@@ -36,7 +36,7 @@ from anivoice.engine.batch import (
 )
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
-from anivoice.engine.runtime import EngineRoom
+from anivoice.engine.runtime import Runtime
 from anivoice.errors import Unavailable
 from anivoice.parameters import ConversionParameters
 from anivoice.server.app import build_app
@@ -184,7 +184,7 @@ class FakeServer:
 
     runner: FakeRunner
     engine: RecordingEngine
-    room: EngineRoom
+    runtime: Runtime
     clock: FakeClock = field(default_factory=FakeClock)
 
 
@@ -198,8 +198,8 @@ def loaded_voices(weights_dir: Path) -> VoiceCache:
 def fake(weights_dir: Path, loaded_voices: VoiceCache) -> FakeServer:
     runner = FakeRunner(weights_dir)
     engine = RecordingEngine(runner)
-    room = EngineRoom(engine, cast(TorchRunner, runner), VoiceLibrary(weights_dir), loaded_voices)
-    return FakeServer(runner, engine, room)
+    runtime = Runtime(engine, cast(TorchRunner, runner), VoiceLibrary(weights_dir), loaded_voices)
+    return FakeServer(runner, engine, runtime)
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def serve_fake(
 
     async def start(defaults: dict[str, object] | None = None, **settings: object) -> Client:
         parameters = ConversionParameters.parse({"model_name": "alice"} if defaults is None else defaults)
-        return await aiohttp_client(build_app(make_settings(**settings), parameters, fake.room, fake.clock))
+        return await aiohttp_client(build_app(make_settings(**settings), parameters, fake.runtime, fake.clock))
 
     return start
 

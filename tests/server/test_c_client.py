@@ -15,7 +15,7 @@ import pytest
 from live_sockets import RATE_HZ, pcm, tone
 
 from anivoice.client.stream_client import StreamClient
-from anivoice.server.state import SERVICES
+from anivoice.server.state import APP_STATE
 
 FOLDER = Path(__file__).parents[2] / "clients" / "c"
 GCC = shutil.which("gcc")
@@ -184,7 +184,7 @@ async def test_key_texts_and_farewell(serve_fake, stream, until):
     assert await stream.call("send_text", b'{"ping": "hello"}') == 1
     assert json.loads(await stream.receive(TEXT)) == {"event": "pong", "ping": "hello"}
     await stream.close()
-    await until(lambda: len(client.app[SERVICES].sessions) == 0)
+    await until(lambda: len(client.app[APP_STATE].sessions) == 0)
 
 
 async def test_lost_connection_comes_back(serve_fake, stream, until):
@@ -194,7 +194,7 @@ async def test_lost_connection_comes_back(serve_fake, stream, until):
     assert b"ready" in await stream.receive(TEXT)
     abort_all(client)
     assert await stream.receive(AUDIO) == LOST
-    await until(lambda: client.app[SERVICES].sessions.num_attached == 0)
+    await until(lambda: client.app[APP_STATE].sessions.num_attached == 0)
     assert await stream.call("reopen", 5000) == 1
     assert b"ready" in await stream.receive(TEXT)
     sent = pcm(tone(0.3))

@@ -10,7 +10,7 @@ import pytest
 from anivoice.engine.batch import Job, WindowRequest
 from anivoice.errors import Unavailable
 from anivoice.server.conversions import Conversions
-from anivoice.server.state import SERVICES
+from anivoice.server.state import APP_STATE
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def post(form):
 
 
 def conversions_of(client) -> Conversions:
-    return client.app[SERVICES].conversions
+    return client.app[APP_STATE].conversions
 
 
 async def test_client_that_leaves_cancels_its_work(serve_fake, fake, post, speech, num_open_files, until):

@@ -265,8 +265,8 @@ async def test_missing_content_encoder_names_the_command(
     serve_fake, fake, form, speech, weights_dir, tmp_path, monkeypatch
 ):
     (tmp_path / "alice.pth").write_bytes((weights_dir / "alice.pth").read_bytes())
-    monkeypatch.setattr(fake.room.voices, "library", VoiceLibrary(tmp_path))
-    monkeypatch.setattr(fake.room.voices, "_voices", OrderedDict())
+    monkeypatch.setattr(fake.runtime.voices, "library", VoiceLibrary(tmp_path))
+    monkeypatch.setattr(fake.runtime.voices, "_voices", OrderedDict())
     client = await serve_fake()
     async with client.post("/convert", data=form(speech)) as answer:
         assert answer.status == 503

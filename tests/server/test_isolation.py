@@ -8,7 +8,7 @@ from conformance import OWN_VECTORS
 from live_sockets import RATE_HZ, flush, pcm, tone
 from scipy.io import wavfile
 
-from anivoice.server.state import SERVICES
+from anivoice.server.state import APP_STATE
 
 LENGTHS = {"block_ms": 240, "context_ms": 200, "crossfade_ms": 40, "lookahead_ms": 20}
 KINDS = [
@@ -76,7 +76,7 @@ async def die(client, connect) -> None:
 
 async def test_eight_streams_hear_what_they_hear_alone_beside_four_that_misbehave(serve_real, connect, speak, sent):
     client = await serve_real(max_live_batch=4, session_grace_seconds=0)
-    engine = client.app[SERVICES].room.engine
+    engine = client.app[APP_STATE].runtime.engine
     engine.admission.max_load = float("inf")
     alone = [await speak(client, kind) for kind in KINDS]
     assert all(np.abs(one).max() > 0.001 for one in alone)

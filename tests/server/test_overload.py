@@ -18,12 +18,12 @@ from anivoice.errors import Cancelled
 from anivoice.live.parameters import StreamParameters
 from anivoice.live.stream import Source
 from anivoice.metrics import Metrics
-from anivoice.server.engine_client import Handover
+from anivoice.server.engine_client import EngineClient
 from anivoice.server.live.connection import LiveConnection
 from anivoice.server.live.queue import MAX_WAITING, SLACK_BLOCKS
 from anivoice.server.live.sessions import StreamSession
-from anivoice.server.live.voices import Lease, typical_window
-from anivoice.server.state import Services
+from anivoice.server.live.voices import VoiceLease, typical_window
+from anivoice.server.state import AppState
 from anivoice.voices.voice import Voice
 
 BLOCK_S = 0.06
@@ -117,25 +117,25 @@ class Stream:
         self._source = Source(made_voice(), parameters, "pm")
         self.key = typical_window(self._source).load_key
         self.engine.admission.observe(self.key, COST_S)
-        self._room: Any = SimpleNamespace(engine=self.engine, voices=SimpleNamespace(release=lambda voice: None))
-        services = SimpleNamespace(
+        self._runtime: Any = SimpleNamespace(engine=self.engine, voices=SimpleNamespace(release=lambda voice: None))
+        state = SimpleNamespace(
             settings=SimpleNamespace(max_stall_seconds=60.0),
             sources=SimpleNamespace(acquire=self._acquire, must_prepare=lambda old, new: False),
-            room=self._room,
+            runtime=self._runtime,
             metrics=Metrics(),
-            handover=Handover(cast(Engine, self.engine)),
+            engine_client=EngineClient(cast(Engine, self.engine)),
         )
         session = StreamSession("id", parameters, 0.0, 1e9)
         clock = asyncio.get_running_loop().time
         socket, transport = cast(web.WebSocketResponse, self.socket), cast(asyncio.WriteTransport, self.socket)
-        self.connection = LiveConnection(cast(Services, services), session, socket, transport, clock)
+        self.connection = LiveConnection(cast(AppState, state), session, socket, transport, clock)
         self.live, self._blocks = self.connection._live, self.connection._blocks
         self._convert, self._blocks._convert = self._blocks._convert, self._begins
         self._finish, self._blocks._finish = self._blocks._finish, self._ends
         self._clock: Callable[[], float] = clock
 
-    async def _acquire(self, parameters: StreamParameters, chosen: object) -> Lease:
-        return Lease(self._room, self._source, 1, self.key)
+    async def _acquire(self, parameters: StreamParameters, chosen: object) -> VoiceLease:
+        return VoiceLease(self._runtime, self._source, 1, self.key)
 
     def _begins(self, due: Any, step: Any) -> None:
         self.max_waiting = max(self.max_waiting, len(self._blocks.queue))

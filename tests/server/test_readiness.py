@@ -6,7 +6,7 @@ from collections import OrderedDict
 import pytest
 
 from anivoice.engine.batch import WarmRequest
-from anivoice.server.state import SERVICES
+from anivoice.server.state import APP_STATE
 from anivoice.voices.library import VoiceLibrary
 
 
@@ -20,16 +20,16 @@ def use_folder(fake, monkeypatch):
     """Makes the server look into another folder."""
 
     def use(folder):
-        monkeypatch.setattr(fake.room.library, "weights_dir", folder)
-        monkeypatch.setattr(fake.room.voices, "library", VoiceLibrary(folder))
-        monkeypatch.setattr(fake.room.voices, "_voices", OrderedDict())
+        monkeypatch.setattr(fake.runtime.library, "weights_dir", folder)
+        monkeypatch.setattr(fake.runtime.voices, "library", VoiceLibrary(folder))
+        monkeypatch.setattr(fake.runtime.voices, "_voices", OrderedDict())
 
     return use
 
 
 async def test_default_voice_and_pitch_method_are_warmed(serve_fake, fake, until):
     client = await serve_fake(defaults={"model_name": "alice", "pitch_extraction_algo": "pm"})
-    warm_up = client.app[SERVICES].warm_up
+    warm_up = client.app[APP_STATE].warm_up
     await until(lambda: warm_up.state == "done")
     assert await readiness(client) == (
         200,
@@ -42,13 +42,13 @@ async def test_default_voice_and_pitch_method_are_warmed(serve_fake, fake, until
 
 async def test_pitch_method_that_nobody_chose(serve_fake, until):
     client = await serve_fake()
-    await until(lambda: client.app[SERVICES].warm_up.state == "done")
+    await until(lambda: client.app[APP_STATE].warm_up.state == "done")
     assert (await readiness(client))[1]["pitch_method"] == "fcpe"
 
 
 async def test_voice_without_pitch_needs_no_method(serve_fake, fake, until):
     client = await serve_fake(defaults={"model_name": "whisper"})
-    await until(lambda: client.app[SERVICES].warm_up.state == "done")
+    await until(lambda: client.app[APP_STATE].warm_up.state == "done")
     assert (await readiness(client))[1]["pitch_method"] is None
     assert fake.runner.served[0].algo is None
 
@@ -59,7 +59,7 @@ async def test_without_a_default_the_first_good_voice_is_taken(serve_fake, weigh
     (tmp_path / "whisper.pth").write_bytes((weights_dir / "whisper.pth").read_bytes())
     use_folder(tmp_path)
     client = await serve_fake(defaults={})
-    await until(lambda: client.app[SERVICES].warm_up.state == "done")
+    await until(lambda: client.app[APP_STATE].warm_up.state == "done")
     assert (await readiness(client))[1]["voice"] == "whisper"
 
 
@@ -74,7 +74,7 @@ async def test_without_a_default_the_first_good_voice_is_taken(serve_fake, weigh
 )
 async def test_failure_is_told_and_the_server_lives(serve_fake, form, speech, until, caplog, defaults, told):
     client = await serve_fake(defaults=defaults)
-    await until(lambda: client.app[SERVICES].warm_up.state == "failed")
+    await until(lambda: client.app[APP_STATE].warm_up.state == "failed")
     status, answer = await readiness(client)
     assert (status, answer["ready"], answer["warm_up"]) == (503, False, "failed")
     assert told in answer["problem"]
@@ -90,7 +90,7 @@ async def test_own_fault_in_the_warm_up_tells_no_secret(serve_fake, fake, until,
 
     monkeypatch.setattr(fake.runner.pitch, "require", fail)
     client = await serve_fake()
-    await until(lambda: client.app[SERVICES].warm_up.state == "failed")
+    await until(lambda: client.app[APP_STATE].warm_up.state == "failed")
     assert (await readiness(client))[1]["problem"] == "internal error; see the server's log"
     assert "secret detail" in caplog.text
 
@@ -98,7 +98,7 @@ async def test_own_fault_in_the_warm_up_tells_no_secret(serve_fake, fake, until,
 async def test_asking_again_later_tries_again(serve_fake, fake, weights_dir, use_folder, tmp_path, until):
     use_folder(tmp_path)
     client = await serve_fake(defaults={})
-    warm_up = client.app[SERVICES].warm_up
+    warm_up = client.app[APP_STATE].warm_up
     await until(lambda: warm_up.state == "failed")
     assert "put a voice's .pth into" in (await readiness(client))[1]["problem"]
     (tmp_path / "contentvec").symlink_to(weights_dir / "contentvec")
@@ -114,13 +114,13 @@ async def test_asking_again_later_tries_again(serve_fake, fake, weights_dir, use
 
 async def test_server_answers_while_it_warms_up(serve_fake, fake, monkeypatch):
     let_go = threading.Event()
-    acquire = fake.room.voices.acquire
+    acquire = fake.runtime.voices.acquire
 
     def slow(*args):
         let_go.wait()
         return acquire(*args)
 
-    monkeypatch.setattr(fake.room.voices, "acquire", slow)
+    monkeypatch.setattr(fake.runtime.voices, "acquire", slow)
     client = await serve_fake()
     async with client.get("/healthz") as answer:
         assert answer.status == 200

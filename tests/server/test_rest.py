@@ -36,7 +36,7 @@ async def test_models_are_the_sorted_names(serve_fake):
 
 
 async def test_models_of_a_missing_folder_are_none(serve_fake, fake, tmp_path):
-    fake.room.library.weights_dir = tmp_path / "nowhere"
+    fake.runtime.library.weights_dir = tmp_path / "nowhere"
     client = await serve_fake()
     async with client.get("/models") as answer:
         assert await answer.json() == {"models": []}

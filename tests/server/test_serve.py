@@ -94,7 +94,7 @@ def test_killed_in_the_middle_of_an_upload_leaves_no_file(process, tmp_path):
 async def test_address_that_is_taken_is_told(fake, make_settings, caplog):
     with socket.create_server(("127.0.0.1", 0)) as other:
         settings: Settings = make_settings(port=other.getsockname()[1])
-        app = server_app.build_app(settings, ConversionParameters(model_name="alice"), fake.room)
+        app = server_app.build_app(settings, ConversionParameters(model_name="alice"), fake.runtime)
         assert await server_app._serve(app, settings) == 1
     assert "choose another with --host or --port" in caplog.text
 
@@ -102,7 +102,7 @@ async def test_address_that_is_taken_is_told(fake, make_settings, caplog):
 async def test_stops_at_the_signal(fake, make_settings, caplog, until):
     caplog.set_level("INFO")
     settings = make_settings(port=0)
-    app = server_app.build_app(settings, ConversionParameters(model_name="alice"), fake.room)
+    app = server_app.build_app(settings, ConversionParameters(model_name="alice"), fake.runtime)
     serving = asyncio.create_task(server_app._serve(app, settings))
     await until(lambda: READY.search(caplog.text))
     os.kill(os.getpid(), signal.SIGINT)

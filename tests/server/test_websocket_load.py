@@ -13,7 +13,7 @@ from anivoice.errors import Unavailable
 from anivoice.live.stream import Step
 from anivoice.server.live.clock import Message
 from anivoice.server.live.queue import MAX_WAITING, SLACK_BLOCKS, StepQueue
-from anivoice.server.state import SERVICES
+from anivoice.server.state import APP_STATE
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def held(fake):
 
 
 def blocks_of(client, outcome: str) -> float:
-    return client.app[SERVICES].metrics.live_blocks[outcome]
+    return client.app[APP_STATE].metrics.live_blocks[outcome]
 
 
 async def test_live_drops_the_oldest_and_goes_on_as_before(serve_fake, fake, connect, held, until):
@@ -41,7 +41,7 @@ async def test_live_drops_the_oldest_and_goes_on_as_before(serve_fake, fake, con
     await until(lambda: fake.runner.num_held == 1)
     for _ in range(6):
         await socket.send_bytes(second)
-    (session,) = client.app[SERVICES].sessions._sessions.values()
+    (session,) = client.app[APP_STATE].sessions._sessions.values()
     await until(lambda: session.held.counts.num_dropped == 4)
     held.clear()
     before, texts = await receive_until(socket, "overrun")
@@ -161,7 +161,7 @@ async def test_reliable_loses_nothing_and_stops_reading(serve_fake, fake, connec
 
     sending = asyncio.create_task(send())
     await until(lambda: fake.runner.num_held == 1)
-    (connection,) = client.app[SERVICES].sessions._sessions.values()
+    (connection,) = client.app[APP_STATE].sessions._sessions.values()
     stream = connection.held.stream
     await asyncio.sleep(0.1)
     assert stream._num_input < 1.5 * RATE_HZ
@@ -222,7 +222,7 @@ async def test_client_that_does_not_read_loses_its_connection(serve_fake, connec
     values = {"output_sample_rate": 192000, "output_format": "pcm_f32le", "mute": True, "sample_rate": 8000}
     socket = await connect(client, **values)
     socket._response.connection.transport.pause_reading()
-    sessions = client.app[SERVICES].sessions
+    sessions = client.app[APP_STATE].sessions
     sent = bytes(2 * 8000 * 5)
 
     async def send() -> None:

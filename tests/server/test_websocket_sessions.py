@@ -8,7 +8,7 @@ from aiohttp import WSMsgType, WSServerHandshakeError
 from live_sockets import flush, height, pcm, receive_until, tone
 
 from anivoice.engine.batch import WarmRequest, WarmWindowRequest, WindowRequest
-from anivoice.server.state import SERVICES
+from anivoice.server.state import APP_STATE
 
 KEY = "correct-horse"
 
@@ -47,7 +47,7 @@ def url_of(socket) -> str:
 
 
 def sessions_of(client):
-    return client.app[SERVICES].sessions
+    return client.app[APP_STATE].sessions
 
 
 def live_tasks() -> list[str]:
@@ -201,13 +201,13 @@ async def test_other_voice_takes_over_while_the_first_goes_on(serve_fake, fake, 
     socket = await ready_socket(client)
     await socket.send_bytes(pcm(tone(0.3)))
     assert height(await receive_audio(socket)) > 0
-    load = fake.room.voices.acquire
+    load = fake.runtime.voices.acquire
 
     def slowly(name, with_index):
         released.wait(30)
         return load(name, with_index)
 
-    fake.room.voices.acquire = slowly
+    fake.runtime.voices.acquire = slowly
     try:
         await socket.send_json({"model_name": "vera", "pitch_change": 4})
         await socket.send_bytes(pcm(tone(0.5)))
@@ -219,7 +219,7 @@ async def test_other_voice_takes_over_while_the_first_goes_on(serve_fake, fake, 
         await socket.send_bytes(pcm(tone(0.5)))
         await flush(socket)
     finally:
-        fake.room.voices.acquire = load
+        fake.runtime.voices.acquire = load
     assert live_requests(fake)[-1].voice.name == "vera"
     assert live_requests(fake)[-1].pitch_change == 4
     assert any(isinstance(request, WarmRequest) and request.voice.name == "vera" for request in fake.runner.served)

@@ -17,7 +17,7 @@ from anivoice.server.live.pump import LiveBlocks
 from anivoice.server.live.sender import LiveSender
 from anivoice.server.live.session import LiveSession
 from anivoice.server.live.sessions import StreamSession
-from anivoice.server.state import Services
+from anivoice.server.state import AppState
 
 PIECE_BYTES = 2**14
 """Of a long message so much is taken at a time, so that nobody else waits for it."""
@@ -37,7 +37,7 @@ class LiveConnection:
 
     def __init__(
         self,
-        services: Services,
+        state: AppState,
         session: StreamSession,
         socket: web.WebSocketResponse,
         transport: asyncio.WriteTransport,
@@ -45,10 +45,10 @@ class LiveConnection:
     ) -> None:
         self.session = session
         self._socket = socket
-        self._live = session.held if isinstance(session.held, LiveSession) else LiveSession(services, clock)
+        self._live = session.held if isinstance(session.held, LiveSession) else LiveSession(state, clock)
         session.held = self._live
-        self._sender = LiveSender(socket, transport, services.settings.max_stall_seconds, clock)
-        self._blocks = LiveBlocks(self._live, self._sender, services.metrics, clock, self.stop)
+        self._sender = LiveSender(socket, transport, state.settings.max_stall_seconds, clock)
+        self._blocks = LiveBlocks(self._live, self._sender, state.metrics, clock, self.stop)
         self._decoder: WireDecoder | None = None
         self._wanted: StreamParameters | None = None
         self._wants_change = asyncio.Event()
@@ -57,7 +57,7 @@ class LiveConnection:
         """Whether the client lost its connection, or ended its stream."""
         self._stop_reason: Exception | None = None
         self._stopping = asyncio.Event()
-        self._presence = Presence(services.settings.max_stall_seconds, clock)
+        self._presence = Presence(state.settings.max_stall_seconds, clock)
 
     async def run(self) -> None:
         """Until it is over. Raises an ExceptionGroup of what went wrong."""

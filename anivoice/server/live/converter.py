@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from anivoice.engine.batch import Job, WindowRequest, WindowResult
 from anivoice.errors import AnivoiceError, Unavailable
 from anivoice.metrics import Metrics
-from anivoice.server.engine_client import Handover, Reply
+from anivoice.server.engine_client import EngineClient, Reply
 from anivoice.server.live.queue import DueStep
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class _Block:
 class Converter:
     """`convert` one block after the other. Belongs to the event loop; `clock` in seconds is the engine's."""
 
-    def __init__(self, handover: Handover, metrics: Metrics, clock: Callable[[], float]) -> None:
+    def __init__(self, engine_client: EngineClient, metrics: Metrics, clock: Callable[[], float]) -> None:
         self.counts = BlockCounts()
         self.new_error: AnivoiceError | None = None
         """Why a block failed, after one that did not; the client is to be told."""
@@ -65,7 +65,7 @@ class Converter:
         self._in_time_s: deque[float] = deque(maxlen=MAX_EXPECTATION_BLOCKS)
         self._too_short_s = 0.0
         """What was not enough for the last blocks, and some more: how long they would have taken nobody knows."""
-        self._handover = handover
+        self._engine_client = engine_client
         self._metrics = metrics
         self._clock = clock
         self._block: _Block | None = None
@@ -106,7 +106,7 @@ class Converter:
         self._metrics.count_block("passed")
 
     def _submit(self, block: _Block) -> None:
-        reply = self._handover.submit(block.request, block.job, block.due.deadline_s, self._take)
+        reply = self._engine_client.submit(block.request, block.job, block.due.deadline_s, self._take)
         block.reply = self._in_engine = reply
 
     def _take(self, reply: Reply) -> None:

@@ -9,8 +9,8 @@ from anivoice.frames import FRAME_MS
 from anivoice.live.parameters import LENGTHS, StreamParameters
 from anivoice.live.stream import LiveStream, Step
 from anivoice.server.live.converter import Converter
-from anivoice.server.live.voices import Lease, needs_another_voice
-from anivoice.server.state import Services
+from anivoice.server.live.voices import VoiceLease, needs_another_voice
+from anivoice.server.state import AppState
 
 
 class LiveSession:
@@ -20,12 +20,12 @@ class LiveSession:
     `clock` in seconds is the engine's.
     """
 
-    def __init__(self, services: Services, clock: Callable[[], float]) -> None:
-        self.converter = Converter(services.handover, services.metrics, clock)
+    def __init__(self, state: AppState, clock: Callable[[], float]) -> None:
+        self.converter = Converter(state.engine_client, state.metrics, clock)
         self.counts = self.converter.counts
-        self._services = services
+        self._state = state
         self._stream: LiveStream | None = None
-        self._lease: Lease | None = None
+        self._lease: VoiceLease | None = None
         self.has_audio = False
         """Samples have come: rates and lengths are settled."""
 
@@ -52,16 +52,16 @@ class LiveSession:
     @property
     def computing_s(self) -> float:
         """What nearly every block takes to compute: as measured lately, else as found at the warm-up."""
-        typical_s = self._services.metrics.typical_block_seconds()
+        typical_s = self._state.metrics.typical_block_seconds()
         if typical_s is None and self._lease is not None:
-            typical_s = self._services.room.engine.admission.p99_s(self._lease.load_key)
+            typical_s = self._state.runtime.engine.admission.p99_s(self._lease.load_key)
         return self.block_s / 2 if typical_s is None else typical_s
 
     async def begin(self, parameters: StreamParameters) -> None:
         """Loads and warms the voice, and takes a share of the device. Again before any audio has come: with other
-        rates or lengths. Raises what `Sources.acquire` and `Lease.admit` raise.
+        rates or lengths. Raises what `Sources.acquire` and `VoiceLease.admit` raise.
         """
-        lease = await self._services.sources.acquire(parameters, self._chosen_before(parameters))
+        lease = await self._state.sources.acquire(parameters, self._chosen_before(parameters))
         self._exchange(lease)
         self._stream = LiveStream(lease.source, lease.seed)
 
@@ -71,8 +71,8 @@ class LiveSession:
         Raises as `begin`; the stream goes on as it was then.
         """
         source = self.stream.source
-        if self._services.sources.must_prepare(source.parameters, parameters):
-            lease = await self._services.sources.acquire(parameters, source.chosen)
+        if self._state.sources.must_prepare(source.parameters, parameters):
+            lease = await self._state.sources.acquire(parameters, source.chosen)
             self._exchange(lease)
             self.stream.change(lease.source)
         else:
@@ -81,7 +81,7 @@ class LiveSession:
     def drop(self, step: Step) -> None:
         """Leaves the step out."""
         self.stream.drop(step)
-        self._services.metrics.count_block("dropped")
+        self._state.metrics.count_block("dropped")
 
     def close(self) -> None:
         """Gives everything back."""
@@ -98,7 +98,7 @@ class LiveSession:
         asks_as_before = all(getattr(parameters, name) == getattr(source.parameters, name) for name in LENGTHS)
         return source.chosen if asks_as_before and not is_other else None
 
-    def _exchange(self, lease: Lease) -> None:
+    def _exchange(self, lease: VoiceLease) -> None:
         """Keeps `lease` in place of the present one. Raises Unavailable if it is not let in; then the old one stays."""
         old = self._lease
         if old is not None:

@@ -11,12 +11,12 @@ import numpy as np
 
 from anivoice.audio.live_geometry import NamedGeometry
 from anivoice.engine.batch import Job, LoadKey, WarmRequest, WarmWindowRequest, WindowRequest
-from anivoice.engine.runtime import EngineRoom
+from anivoice.engine.runtime import Runtime
 from anivoice.engine.window_choice import MIN_OBSERVED, WindowChoice
 from anivoice.errors import Unavailable
 from anivoice.live.parameters import StreamParameters
 from anivoice.live.stream import LiveStream, Source
-from anivoice.offline import settle
+from anivoice.offline import resolve
 from anivoice.parameters import ConversionParameters
 from anivoice.server.workers import Workers
 from anivoice.voices.voice import Voice
@@ -47,14 +47,14 @@ def needs_another_voice(old: StreamParameters, new: StreamParameters) -> bool:
     )
 
 
-class Lease:
+class VoiceLease:
     """A voice that is held, loaded and warm, and the stream's share of the device once it is let in."""
 
-    def __init__(self, room: EngineRoom, source: Source, seed: int, load_key: LoadKey) -> None:
+    def __init__(self, runtime: Runtime, source: Source, seed: int, load_key: LoadKey) -> None:
         self.source = source
         self.seed = seed
         self.load_key = load_key
-        self._room = room
+        self._runtime = runtime
         self._share = (load_key.layout.block_s, load_key)
         self._is_held = True
         self._is_admitted = False
@@ -63,7 +63,7 @@ class Lease:
         """Raises Unavailable if one more such stream does not fit. Reliable streams take what is left over."""
         if self._is_admitted or self.source.parameters.mode == "reliable":
             return
-        refusal = self._room.engine.admission.admit(*self._share)
+        refusal = self._runtime.engine.admission.admit(*self._share)
         if refusal is not None:
             raise refusal
         self._is_admitted = True
@@ -71,29 +71,29 @@ class Lease:
     def leave(self) -> None:
         """Gives the share of the device back."""
         if self._is_admitted:
-            self._room.engine.admission.release(*self._share)
+            self._runtime.engine.admission.release(*self._share)
         self._is_admitted = False
 
     def release(self) -> None:
         """Gives everything back; may be called more than once."""
         self.leave()
         if self._is_held:
-            self._room.voices.release(self.source.voice)
+            self._runtime.voices.release(self.source.voice)
         self._is_held = False
 
 
 class Sources:
     """Makes leases. Belongs to the event loop."""
 
-    def __init__(self, room: EngineRoom, workers: Workers) -> None:
-        self._room = room
+    def __init__(self, runtime: Runtime, workers: Workers) -> None:
+        self._runtime = runtime
         self._workers = workers
-        first_guess = FIRST_GUESS.get(room.runner.device.type, 0)
-        self._choice = WindowChoice(lambda: room.engine.admission, time.monotonic, first_guess)
+        first_guess = FIRST_GUESS.get(runtime.runner.device.type, 0)
+        self._choice = WindowChoice(lambda: runtime.engine.admission, time.monotonic, first_guess)
         self._warm: WeakKeyDictionary[Voice, deque[Hashable]] = WeakKeyDictionary()
         self._warming: WeakKeyDictionary[Voice, asyncio.Lock] = WeakKeyDictionary()
 
-    async def acquire(self, parameters: StreamParameters, chosen: NamedGeometry | None = None) -> Lease:
+    async def acquire(self, parameters: StreamParameters, chosen: NamedGeometry | None = None) -> VoiceLease:
         """A voice for these parameters, and of the lengths that they allow those that suit this machine, or `chosen`.
 
         Raises NotFound, InvalidModelFile, InvalidParameter, MissingAsset, Unavailable.
@@ -101,19 +101,19 @@ class Sources:
         name = await self._workers.run(self._known_name, parameters.model_name)
         voice = await self._acquire_voice(name, parameters.index_rate > 0)
         try:
-            task = await self._workers.run(settle, voice, parameters, self._room.runner.pitch)
+            task = await self._workers.run(resolve, voice, parameters, self._runtime.runner.pitch)
             assert task.seed is not None
             source = Source(voice, parameters.model_copy(update={"model_name": name}), task.pitch_algo)
             lengths = [chosen] if chosen is not None else parameters.geometries
             source, window = await self._choose([replace(source, chosen=one) for one in lengths])
         except BaseException:
-            self._room.voices.release(voice)
+            self._runtime.voices.release(voice)
             raise
-        return Lease(self._room, source, task.seed, window.load_key)
+        return VoiceLease(self._runtime, source, task.seed, window.load_key)
 
     def must_prepare(self, old: StreamParameters, new: StreamParameters) -> bool:
         """Whether the change from `old` to `new` takes time, while the stream goes on: `acquire` does it."""
-        is_recorded = self._room.runner.records and new.formant_shift != old.formant_shift
+        is_recorded = self._runtime.runner.records and new.formant_shift != old.formant_shift
         return is_recorded or needs_another_voice(old, new)
 
     async def check(self, parameters: StreamParameters) -> StreamParameters:
@@ -149,7 +149,7 @@ class Sources:
                 await self._compute(WarmWindowRequest(windows[place]).steady)
 
     def _known_name(self, name: str | None) -> str:
-        library = self._room.library
+        library = self._runtime.library
         return library.find(name or library.default_name()).name
 
     async def _make_warm(self, source: Source, window: WindowRequest) -> None:
@@ -171,7 +171,7 @@ class Sources:
 
     def _warm_key(self, source: Source, window: WindowRequest) -> Hashable:
         p = source.parameters
-        version = self._room.runner.pitch.version(source.algo) if source.voice.config.has_f0 else None
+        version = self._runtime.runner.pitch.version(source.algo) if source.voice.config.has_f0 else None
         return (window.load_key, p.index_rate > 0, p.formant_shift, version)
 
     async def _compute(self, window: WindowRequest) -> None:
@@ -183,13 +183,13 @@ class Sources:
     ) -> None:
         job = Job()
         try:
-            await asyncio.wrap_future(self._room.engine.submit(request, job, deadline_s))
+            await asyncio.wrap_future(self._runtime.engine.submit(request, job, deadline_s))
         except asyncio.CancelledError:
             job.cancel()
             raise
 
     async def _acquire_voice(self, name: str, with_index: bool) -> Voice:
-        voices = self._room.voices
+        voices = self._runtime.voices
         loading = asyncio.ensure_future(self._workers.run(voices.acquire, name, with_index))
 
         def release(loaded: "asyncio.Future[Voice]") -> None:

@@ -11,7 +11,7 @@ from anivoice.server.conversions import SHUTTING_DOWN
 from anivoice.server.live.connection import LiveConnection
 from anivoice.server.live.sender import FREE_BYTES, MAX_BUFFERED_BYTES
 from anivoice.server.live.sessions import StreamSession
-from anivoice.server.state import SERVICES, Services
+from anivoice.server.state import APP_STATE, AppState
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +28,10 @@ CONNECTIONS = web.AppKey("CONNECTIONS", Connections)
 
 async def open_websocket(request: web.Request) -> web.StreamResponse:
     """The handler. Refuses unknown sessions and those with a connection before the upgrade."""
-    services = request.app[SERVICES]
+    state = request.app[APP_STATE]
     session_id = request.match_info["session_id"]
-    services.sessions.find(session_id)
-    settings = services.settings
+    state.sessions.find(session_id)
+    settings = state.settings
     socket = web.WebSocketResponse(
         compress=False,
         max_msg_size=settings.max_message_kb * KIBIBYTE,
@@ -43,8 +43,8 @@ async def open_websocket(request: web.Request) -> web.StreamResponse:
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("the client has gone")
-    session = _attach(request, services, session_id)
-    connection = LiveConnection(services, session, socket, transport, time.perf_counter)
+    session = _attach(request, state, session_id)
+    connection = LiveConnection(state, session, socket, transport, time.perf_counter)
     connections = request.app[CONNECTIONS]
     connections.add(connection)
     try:
@@ -53,16 +53,16 @@ async def open_websocket(request: web.Request) -> web.StreamResponse:
         await _run(request, socket, connection)
     finally:
         connections.discard(connection)
-        services.sessions.detach(session, connection.may_return)
+        state.sessions.detach(session, connection.may_return)
     return socket
 
 
-def _attach(request: web.Request, services: Services, session_id: str) -> StreamSession:
+def _attach(request: web.Request, state: AppState, session_id: str) -> StreamSession:
     """Raises Conflict; if the other connection is a dead one it is found out, and the next attempt succeeds."""
     try:
-        return services.sessions.attach(session_id)
+        return state.sessions.attach(session_id)
     except Conflict:
-        session = services.sessions.find(session_id)
+        session = state.sessions.find(session_id)
         for connection in request.app[CONNECTIONS]:
             if connection.session is session:
                 connection.doubt()

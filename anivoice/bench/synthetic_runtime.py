@@ -1,4 +1,4 @@
-"""An engine room whose voices were made in memory."""
+"""A runtime whose voices were made in memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from anivoice.bench.synthetic import synthetic_rmvpe_state, synthetic_voice
 from anivoice.checkpoints.file_stamp import Stamp
 from anivoice.config import Settings
-from anivoice.engine.runtime import EngineRoom, build_engine_room
+from anivoice.engine.runtime import Runtime, build_runtime
 from anivoice.errors import NotFound
 from anivoice.models.rmvpe import build_rmvpe
 from anivoice.stages.pitch.extractor import PitchExtractor
@@ -62,19 +62,19 @@ class MadeVoices(VoiceCache):
         return voice
 
 
-def synthetic_room(settings: Settings, layout: str, num_voices: int) -> EngineRoom:
+def synthetic_runtime(settings: Settings, layout: str, num_voices: int) -> Runtime:
     """The engine of `settings` with full-size voices `voice-0`, ... of random weights, one content encoder for all, and
     an rmvpe of random weights. Raises InvalidParameter for an unknown layout.
     """
     voices = {f"voice-{seed}": synthetic_voice(layout, seed) for seed in range(num_voices)}
     for voice in voices.values():
         voice.encoder = voices["voice-0"].encoder
-    room = build_engine_room(settings)
-    runner = room.runner
+    runtime = build_runtime(settings)
+    runner = runtime.runner
     rmvpe = build_rmvpe(synthetic_rmvpe_state()).to(runner.device)
     rmvpe.set_network_dtype(runner.dtype)
     estimators = {"rmvpe": SaliencePitch(rmvpe)}
     runner.pitch = PitchExtractor(settings.weights_dir, runner.device, runner.dtype, estimators)
     runner.live.pitch = runner.pitch
     library = MadeLibrary(voices)
-    return EngineRoom(room.engine, runner, library, MadeVoices(library))
+    return Runtime(runtime.engine, runner, library, MadeVoices(library))
