@@ -139,3 +139,13 @@ def test_a_measured_window_passes_for_one_in_the_middle(
     seen = frames_through_layers(fcpe, monkeypatch)
     fcpe.stream(recording[: WINDOW * 160].unsqueeze(0), StreamMemory(assumed_frames=40), 0, WINDOW - 20, AHEAD)
     assert seen == [20 + PROVISIONAL_FRAMES]
+
+
+@pytest.mark.parametrize("exponent", [0, 0.5], ids=["white", "pink"])
+def test_noise_is_not_voiced(fcpe: FcpePitch, exponent: float) -> None:
+    spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal(48000))
+    spectrum[1:] /= np.arange(1, len(spectrum)) ** exponent
+    noise = np.fft.irfft(spectrum)
+    samples = torch.from_numpy((0.05 * noise / noise.std()).astype(np.float32)).unsqueeze(0)
+    assert (fcpe(samples) > 0).float().mean() < 0.02
+    assert (fcpe.network.decode(fcpe.network(samples)) > 0).float().mean() > 0.9

@@ -12,10 +12,12 @@ from conformance import stated, stated_range
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anivoice.models.fcpe import DEFAULT_THRESHOLD
 from anivoice.models.steps import finish
 from anivoice.stages.pitch.contour import coarse_pitch, interpolate_unvoiced, legacy_dio_contour
 from anivoice.stages.pitch.crepe import CrepePitch
 from anivoice.stages.pitch.extractor import PitchExtractor
+from anivoice.stages.pitch.networks import FcpePitch
 from anivoice.stages.pitch.world import WorldPitch
 
 MAX_VOICING_DISAGREEMENT = 0.01
@@ -52,7 +54,11 @@ def expected(conformance_dir: Path) -> dict[str, NDArray[np.float32]]:
 def extractor(rmvpe_tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> PitchExtractor:
     weights_dir = tmp_path_factory.mktemp("weights")
     shutil.copy(rmvpe_tiny_path, weights_dir / "rmvpe.pt")
-    return PitchExtractor(weights_dir, torch.device("cpu"), torch.float32)
+    extractor = PitchExtractor(weights_dir, torch.device("cpu"), torch.float32)
+    fcpe = extractor.current("fcpe")
+    assert isinstance(fcpe, FcpePitch)
+    fcpe.voicing_threshold = DEFAULT_THRESHOLD  # the reference's
+    return extractor
 
 
 def rtol_of(side: dict, method: str) -> float:
