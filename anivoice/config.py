@@ -27,7 +27,15 @@ class Settings(BaseSettings):
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on, 0 for any free one.")
     api_key: str | None = Field(
-        None, min_length=8, description="When set, every request must carry it as a bearer token."
+        None,
+        min_length=8,
+        description="When set, every request must carry it as a bearer token. On the command line every user of the "
+        "machine sees it: better ANIVOICE_API_KEY in the environment or .env, or a key file.",
+    )
+    api_key_file: Path | None = Field(
+        None,
+        description="TOML file of several keys: [name], key (or its sha256), max_sessions, max_conversions. Read again "
+        "when it changes.",
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
@@ -61,6 +69,15 @@ class Settings(BaseSettings):
     max_audio_seconds: float = Field(4 * 3600, gt=0, description="Longest recording that is converted.")
     max_concurrent_conversions: int = Field(4, ge=1, le=64, description="File conversions at once; more wait in line.")
     max_waiting_conversions: int = Field(32, ge=0, description="File conversions that may wait; more are answered 503.")
+    max_conversions_per_peer: int = Field(
+        16, ge=1, description="File conversions of one address that run or wait; keys have limits of their own."
+    )
+    max_uploads_per_peer: int = Field(
+        16, ge=1, description="Uploads of one address at once; for one more the slowest of them ends."
+    )
+    max_connections_per_peer: int = Field(
+        512, ge=1, description="Connections of one address; for one more the longest silent of them is closed."
+    )
     max_sessions: int = Field(256, ge=1, description="Streaming sessions at once.")
     session_ttl_seconds: float = Field(300, gt=0, description="An unused streaming session expires after this time.")
     session_grace_seconds: float = Field(
@@ -69,7 +86,9 @@ class Settings(BaseSettings):
     max_message_kb: int = Field(4096, ge=1, le=65536, description="Largest message of a WebSocket in KiB.")
     voice_cache_mb: int = Field(2048, ge=1, description="Memory for loaded voices; the least recently used go first.")
     max_stall_seconds: float = Field(
-        60, gt=0, description="An upload or a download without any progress for this long is given up."
+        60,
+        gt=0,
+        description="A download without any progress for this long is given up; an upload after 10 s at the latest.",
     )
     workers: int = Field(
         4,

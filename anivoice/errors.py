@@ -7,11 +7,13 @@
     ├── Unauthorized          401   no or a wrong key
     ├── Forbidden             403   this caller may not do this
     ├── NotFound              404   no such voice, session or route
+    ├── RequestTimeout        408   an upload that stands still, or comes too slowly
     ├── Conflict              409   the session has a connection already
     ├── TooLarge              413   an upload, message or recording over the limit
     ├── UndecodableAudio      415   bytes that are no audio we can read
     ├── Cancelled             499   the caller went away, nobody reads the answer
     └── Unavailable           503   try again later
+        ├── OverQuota         429   this caller has as much at once as is allowed
         └── MissingAsset      503   a shared network is not installed (says which, and how to get it)
 
 Messages say what was wrong and what would be right. `http_status` and `websocket_close_code` are the one place that
@@ -55,6 +57,11 @@ class NotFound(AnivoiceError):
     websocket_close_code = 1008
 
 
+class RequestTimeout(AnivoiceError):
+    http_status = 408
+    websocket_close_code = 1008
+
+
 class Conflict(AnivoiceError):
     http_status = 409
     websocket_close_code = 1008
@@ -84,6 +91,10 @@ class Unavailable(AnivoiceError):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class OverQuota(Unavailable):
+    http_status = 429
 
 
 class MissingAsset(Unavailable):

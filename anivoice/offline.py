@@ -50,6 +50,9 @@ PITCH_WINDOW_FRAMES = 3000
 PITCH_CONTEXT_FRAMES = 100
 """Pitch is estimated in windows of 30 s with a second of context on both sides."""
 
+SILENT_PEAK = 1e-6
+"""No recording of 16 bits has anything below but zeros."""
+
 MAX_SUBMITTED = 2
 """Windows of one file in the engine at once: the next waits while this one's result is written."""
 
@@ -340,11 +343,20 @@ def _in_order(engine: Engine, requests: Iterator[PitchRequest] | Iterator[Window
     waiting: deque[Future[Any]] = deque()
     for request in requests:
         _stop_if_cancelled(job)
-        waiting.append(engine.submit(request, job))
+        waiting.append(_submit(engine, request, job))
         if len(waiting) >= MAX_SUBMITTED:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+
+
+def _submit(engine: Engine, request: PitchRequest | WindowRequest, job: Job) -> "Future[Any]":
+    """The result to come. Silence is silence in every voice: hours of it are not computed."""
+    if np.abs(request.samples).max(initial=0.0) > SILENT_PEAK:
+        return engine.submit(request, job)
+    silence: Future[Any] = Future()
+    silence.set_result(request.of_silence())
+    return silence
 
 
 def _until_cancelled(items: Iterator[T], job: Job) -> Iterator[T]:
@@ -355,5 +367,7 @@ def _until_cancelled(items: Iterator[T], job: Job) -> Iterator[T]:
 
 
 def _stop_if_cancelled(job: Job) -> None:
+    """Between two steps: others may go first here, and who has been cancelled ends."""
+    job.pause()
     if job.is_cancelled:
         raise Cancelled("the caller went away")

@@ -104,9 +104,12 @@ class ConversionParameters(BaseModel):
 
 
 def describe_validation_error(
-    error: ValidationError, model: type[BaseModel], shown_name: Callable[[str], str] = str
+    error: ValidationError,
+    model: type[BaseModel],
+    shown_name: Callable[[str], str] = str,
+    show_input: bool = True,
 ) -> str:
-    """One sentence for each wrong value: its name, what was wrong, what would be right."""
+    """One sentence for each wrong value: its name, what was wrong, what would be right. Secrets are not shown."""
     sentences = []
     for item in error.errors(include_url=False):
         name = shown_name(str(item["loc"][0])) if item["loc"] else "the body"
@@ -115,7 +118,7 @@ def describe_validation_error(
         else:
             message = item["msg"].removeprefix("Value error, ")
             shown = repr(item["input"])
-            got = f", not {shown}" if len(shown) <= 60 and item["type"] != "value_error" else ""
+            got = f", not {shown}" if show_input and len(shown) <= 60 and item["type"] != "value_error" else ""
             told = message if message.startswith(name) else f"{name}: {message[0].lower() + message[1:]}"
             sentences.append(told + got)
     return "; ".join(sentences)

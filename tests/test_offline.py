@@ -343,3 +343,18 @@ def test_scratch_is_nameless_and_reads_back() -> None:
         assert scratch[2:7].tolist() == [2, 3, 4, 5, 6]
         assert [block.tolist() for block in scratch.blocks(4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
         assert set(Path(tempfile.gettempdir()).iterdir()) == before
+
+
+def test_silence_is_not_computed(room: Room, alice: Voice, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Request] = []
+    submit = room.engine.submit
+    monkeypatch.setattr(room.engine, "submit", lambda request, job: (asked.append(request), submit(request, job))[1])
+    got, rate_hz = convert(room, room.task(alice), wav(np.zeros(16000 * 300, np.float32), fmt="FLAC"))
+    assert asked == []
+    assert len(got) == 300 * rate_hz
+    assert not got.any()
+    spoken = np.concatenate([np.zeros(16000 * 200, np.float32), speech(), np.zeros(16000 * 200, np.float32)])
+    got, _ = convert(room, room.task(alice), wav(spoken))
+    windows = [request for request in asked if isinstance(request, WindowRequest)]
+    assert 1 <= len(windows) <= 2, "those in which somebody speaks"
+    assert np.abs(got[200 * rate_hz :][: len(speech()) * rate_hz // 16000]).max() > 0.01

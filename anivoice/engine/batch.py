@@ -4,7 +4,7 @@ Shape letters: L samples at 16 kHz, P frames of 10 ms, S output samples per fram
 """
 
 import itertools
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from anivoice.frames import WindowLayout
+from anivoice.frames import FRAME_SAMPLES, WindowLayout
 from anivoice.models.voice_config import UnvoicedF0, Version
 from anivoice.stages.options import ConversionOptions
 from anivoice.stages.stream_memory import StreamMemory
@@ -29,6 +29,10 @@ class PitchRequest:
     samples: NDArray[np.float32]
     algo: str
     f0_method_weight: float
+
+    def of_silence(self) -> NDArray[np.float32]:
+        """The result where there is nothing to hear."""
+        return np.zeros(len(self.samples) // FRAME_SAMPLES + 1, np.float32)
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,11 @@ class WindowRequest:
     def load_key(self) -> "LoadKey":
         """Requests with the same key cost the same."""
         return LoadKey(self.layout, self.voice.config.sample_rate_hz, self.voice.config.version, self.algo)
+
+    def of_silence(self) -> "WindowResult":
+        """The result where there is nothing to hear, without a pitch."""
+        num_samples = self.layout.decode_frames * self.voice.config.sample_rate_hz // 100
+        return WindowResult(np.zeros(num_samples, np.float32), self.f0_known_hz, self.initial_phase)
 
 
 class LoadKey(NamedTuple):
@@ -162,6 +171,8 @@ class Job:
     number: int = field(default_factory=lambda: next(_job_numbers))
     served_s: float = 0.0
     is_cancelled: bool = False
+    pause: Callable[[], None] = field(default=lambda: None, repr=False)
+    """The work calls it between two of its steps, on its own thread; it may wait there for others."""
 
     def cancel(self) -> None:
         """Nobody waits for the results any more: what is queued is dropped, what runs stops at its next step."""

@@ -16,10 +16,12 @@ from anivoice.engine.runtime import Runtime, build_runtime
 from anivoice.metrics import Metrics
 from anivoice.parameters import ConversionParameters
 from anivoice.server import middleware
-from anivoice.server.auth import warn_if_open
+from anivoice.server.arrivals import Arrivals
+from anivoice.server.auth import Keys, warn_if_open
 from anivoice.server.conversions import Conversions
 from anivoice.server.engine_client import EngineClient
 from anivoice.server.event_loop import keep_turns_short, loop_factory
+from anivoice.server.listener import HttpRunner, max_connections
 from anivoice.server.live.sessions import Sessions
 from anivoice.server.live.voices import Sources
 from anivoice.server.live.websocket import CONNECTIONS, Connections, close_connections
@@ -71,6 +73,12 @@ def build_state(
         defaults=defaults,
         runtime=runtime,
         workers=workers,
+        keys=Keys(settings, clock),
+        arrivals=Arrivals(
+            settings.max_concurrent_conversions + settings.max_waiting_conversions,
+            settings.max_uploads_per_peer,
+            settings.max_stall_seconds,
+        ),
         conversions=Conversions(settings.max_concurrent_conversions, settings.max_waiting_conversions, clock),
         sessions=Sessions(settings.max_sessions, settings.session_ttl_seconds, clock, settings.session_grace_seconds),
         sources=Sources(runtime, workers),
@@ -159,9 +167,7 @@ def serve(settings: Settings, defaults: ConversionParameters) -> int:
 async def _serve(app: web.Application, settings: Settings) -> int:
     stop = asyncio.Event()
     _on_signals(stop)
-    runner = web.AppRunner(
-        app, handler_cancellation=True, access_log=None, shutdown_timeout=MAX_SHUTDOWN_SECONDS, handle_signals=False
-    )
+    runner = make_runner(app, MAX_SHUTDOWN_SECONDS)
     try:
         await runner.setup()
         try:
@@ -181,6 +187,25 @@ async def _serve(app: web.Application, settings: Settings) -> int:
     finally:
         await runner.cleanup()
     return 0
+
+
+def make_runner(app: web.Application, shutdown_timeout_s: float) -> HttpRunner:
+    """Serves the application, its connections bounded by the settings and by the files that the process may open."""
+    state = app[APP_STATE]
+    settings = state.settings
+
+    def count(status: int) -> None:
+        state.metrics.count_request("OTHER", "malformed", status, 0.0)
+
+    return HttpRunner(
+        app,
+        max_connections=max_connections(settings.max_concurrent_conversions, settings.max_waiting_conversions),
+        max_per_peer=settings.max_connections_per_peer,
+        on_malformed=count,
+        handler_cancellation=True,
+        shutdown_timeout=shutdown_timeout_s,
+        handle_signals=False,
+    )
 
 
 async def _log_ready(state: AppState, runner: web.AppRunner) -> None:

@@ -12,7 +12,7 @@ from anivoice.config import Settings
 from anivoice.engine.runtime import Runtime
 from anivoice.errors import AnivoiceError
 from anivoice.parameters import ConversionParameters
-from anivoice.server.app import build_app
+from anivoice.server.app import build_app, make_runner
 from anivoice.server.event_loop import keep_turns_short, loop_factory
 from anivoice.server.state import APP_STATE, AppState
 
@@ -69,13 +69,7 @@ class BackgroundServer:
         self._loop, stop = asyncio.get_running_loop(), asyncio.Event()
         loop = self._loop
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)
-        runner = web.AppRunner(
-            self._app,
-            handler_cancellation=True,
-            access_log=None,
-            shutdown_timeout=MAX_SHUTDOWN_SECONDS,
-            handle_signals=False,
-        )
+        runner = make_runner(self._app, MAX_SHUTDOWN_SECONDS)
         try:
             await runner.setup()
             await web.TCPSite(runner, HOST, 0).start()

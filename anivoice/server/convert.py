@@ -16,10 +16,19 @@ from aiohttp import HttpVersion11, hdrs, web
 
 from anivoice.audio.files import CONTENT_TYPES, resolve_output_rate
 from anivoice.engine.batch import Job
-from anivoice.errors import Cancelled
+from anivoice.errors import Cancelled, Unavailable
 from anivoice.offline import ConversionReport, ConversionTask, convert_file, index_use, resolve
-from anivoice.server.state import APP_STATE, AppState, known_voice
-from anivoice.server.uploads import FileParameters, check_upload_headers, parse_fields, receive_form
+from anivoice.server.auth import Caller
+from anivoice.server.state import APP_STATE, CALLER, AppState, known_voice
+from anivoice.server.uploads import (
+    FileParameters,
+    ReceivedForm,
+    Receiver,
+    check_upload_headers,
+    is_raw,
+    parse_fields,
+    query_fields,
+)
 from anivoice.server.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -28,6 +37,8 @@ SEND_BYTES = 2**18
 MAX_NAME_CHARS = 80
 SAFE_IN_NAMES = " ()[]+,.;=@!'&~"
 """What of plain ASCII stays in a header's text; the rest is percent-encoded."""
+OUT_OF_MEMORY = "there is not enough memory for this conversion now; try again later, or send the recording in parts"
+RETRY_AFTER_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -47,44 +58,68 @@ async def expect_later(request: web.Request) -> None:
 async def convert(request: web.Request) -> web.StreamResponse:
     """The handler of `POST /convert`."""
     state = request.app[APP_STATE]
+    caller = request[CALLER]
     check_upload_headers(request, state.settings)
-    with state.conversions.place():
-        async with state.workers.temporary_file() as upload, state.workers.temporary_file() as result:
+    state.conversions.check_room(caller)
+    async with state.workers.temporary_file() as upload:
+        arrived_s = time.perf_counter()
+        form = await _receive(request, upload, state)
+        received_s = time.perf_counter()
+        with state.conversions.place(caller):
+            parameters = await _resolved_parameters(state, form.fields)
+            async with state.workers.temporary_file() as result:
+                converted = await _convert(state, parameters, upload, result, caller)
+                headers = answer_headers(converted, parameters, form.file_name)
+                headers["Server-Timing"] = _server_timing(
+                    upload=received_s - arrived_s,
+                    wait=time.perf_counter() - received_s - converted.seconds,
+                    convert=converted.seconds,
+                )
+                return await _send(request, result, converted, headers, state)
+
+
+async def _receive(request: web.Request, upload: BinaryIO, state: AppState) -> ReceivedForm:
+    """The whole upload. What is wrong already before the audio is refused before it is read."""
+    query = query_fields(request)
+    async with state.arrivals.admit(request[CALLER].name) as arrival:
+        receiver = Receiver(upload, state.workers, state.settings.max_upload_mb, arrival)
+        if is_raw(request):
+            await _check_early(state, query)
             await _send_continue(request)
-            arrived_s = time.perf_counter()
-            form = await receive_form(request, upload, state.workers, state.settings, partial(_check_early, state))
-            received_s = time.perf_counter()
-            parameters = parse_fields(form.fields, state.defaults)
-            name = await state.workers.run(known_voice, state.runtime.library, parameters.model_name)
-            parameters = parameters.model_copy(update={"model_name": name})
-            converted = await _convert(state, parameters, upload, result)
-            ended_s = time.perf_counter()
-            headers = answer_headers(converted, parameters, form.file_name)
-            headers["Server-Timing"] = _server_timing(
-                upload=received_s - arrived_s,
-                wait=ended_s - received_s - converted.seconds,
-                convert=converted.seconds,
-            )
-            return await _send(request, result, converted, headers, state)
+            return await receiver.receive_body(request, query)
+        await _send_continue(request)
+        return await receiver.receive_form(request, query, partial(_check_early, state))
 
 
 async def _check_early(state: AppState, fields: Mapping[str, str]) -> None:
-    """Refuses what is wrong already before the audio is read."""
     parameters = parse_fields(fields, state.defaults)
     if parameters.model_name is not None:
         await state.workers.run(state.runtime.library.find, parameters.model_name)
 
 
-async def _convert(state: AppState, parameters: FileParameters, upload: BinaryIO, result: BinaryIO) -> Converted:
+async def _resolved_parameters(state: AppState, fields: Mapping[str, str]) -> FileParameters:
+    """With the voice's full name."""
+    parameters = parse_fields(fields, state.defaults)
+    name = await state.workers.run(known_voice, state.runtime.library, parameters.model_name)
+    return parameters.model_copy(update={"model_name": name})
+
+
+async def _convert(
+    state: AppState, parameters: FileParameters, upload: BinaryIO, result: BinaryIO, caller: Caller
+) -> Converted:
     """Waits for its turn, converts and counts."""
     metrics = state.metrics
+    work = partial(convert_upload, state, parameters, upload, result)
     try:
-        converted = await state.conversions.run(partial(convert_upload, state, parameters, upload, result))
+        converted = await state.conversions.run(work, caller.name)
     except (asyncio.CancelledError, Cancelled):
         metrics.conversions.labels("cancelled").inc()
         raise
-    except Exception:
+    except Exception as error:
         metrics.conversions.labels("failed").inc()
+        if state.runtime.runner.is_out_of_memory(error):
+            logger.warning("a conversion failed for want of memory: %s", type(error).__name__)
+            raise Unavailable(OUT_OF_MEMORY, RETRY_AFTER_S) from error
         raise
     output_seconds = converted.report.num_samples / converted.report.sample_rate_hz
     metrics.count_conversion(converted.report.input_seconds, output_seconds, converted.seconds)

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import math
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -12,8 +13,8 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 
 from anivoice.errors import AnivoiceError, Unauthorized, Unavailable
-from anivoice.server.auth import check_api_key
-from anivoice.server.state import APP_STATE
+from anivoice.server.auth import Caller
+from anivoice.server.state import APP_STATE, CALLER
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ BEGUN_RESPONSE: web.RequestKey[web.StreamResponse] = web.RequestKey("BEGUN_RESPO
 BROKEN_STATUS: web.RequestKey[int] = web.RequestKey("BROKEN_STATUS", int)
 CLIENT_CLOSED_REQUEST = 499
 MAX_SHOWN_CHARS = 200
+SECRET = re.compile(r"[\w%-]{24,}")
+"""Session ids and keys are as long; no route's name is."""
 PREFLIGHT_SECONDS = 600
 CORS_METHODS = "GET, POST"
 CORS_REQUEST_HEADERS = "Authorization, Content-Type"
@@ -47,6 +50,8 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         return response
     except (asyncio.CancelledError, ConnectionError):
         status = CLIENT_CLOSED_REQUEST
+        if isinstance(begun := request.get(BEGUN_RESPONSE), web.WebSocketResponse):
+            status = begun.status  # a client may end its stream as it likes
         raise
     finally:
         seconds = time.perf_counter() - started_s
@@ -81,11 +86,12 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         return _preflight(request, origin, host)
     is_upgrade = request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
     state.origins.check_origin(request.method, origin, host, is_upgrade)
+    peer = request.remote or ""
     if state.sessions.knows(request.match_info.get("session_id")):
         # Browsers cannot send the key with a WebSocket. The id is a secret that was given to who had the key.
-        return await handler(request)
-    api_key = state.settings.api_key
-    check_api_key(api_key, request.path, request.headers.get(hdrs.AUTHORIZATION))
+        request[CALLER] = Caller(peer)
+    else:
+        request[CALLER] = state.keys.check(request.path, request.headers.get(hdrs.AUTHORIZATION), peer)
     return await handler(request)
 
 
@@ -183,5 +189,8 @@ def _route(request: web.Request) -> str:
 
 
 def _shown_path(request: web.Request) -> str:
-    """As it was sent, percent-encoded, so that it cannot forge a line of the log."""
-    return request.rel_url.raw_path[:MAX_SHOWN_CHARS]
+    """As it was sent, percent-encoded, so that it cannot forge a line of the log; without what may be a secret.
+
+    Whoever has a stream's address can take it over.
+    """
+    return SECRET.sub("...", request.rel_url.raw_path)[:MAX_SHOWN_CHARS]

@@ -9,6 +9,8 @@ from anivoice.config import Settings
 from anivoice.engine.runtime import Runtime
 from anivoice.metrics import Metrics
 from anivoice.parameters import ConversionParameters
+from anivoice.server.arrivals import Arrivals
+from anivoice.server.auth import Caller, Keys
 from anivoice.server.conversions import Conversions
 from anivoice.server.engine_client import EngineClient
 from anivoice.server.live.sessions import Sessions
@@ -27,6 +29,8 @@ class AppState:
     defaults: ConversionParameters
     runtime: Runtime
     workers: Workers
+    keys: Keys
+    arrivals: Arrivals
     conversions: Conversions
     sessions: Sessions
     sources: Sources
@@ -38,6 +42,8 @@ class AppState:
 
 
 APP_STATE = web.AppKey("APP_STATE", AppState)
+CALLER: web.RequestKey[Caller] = web.RequestKey("CALLER", Caller)
+"""Whose request it is; `middleware.guard` finds out."""
 
 
 def known_voice(library: VoiceLibrary, name: str | None) -> str:

@@ -18,7 +18,7 @@ import pytest
 import soundfile
 import torch
 from aiohttp import ClientWebSocketResponse, FormData, web
-from aiohttp.test_utils import TestClient
+from aiohttp.test_utils import TestClient, TestServer
 from conformance import OWN_VECTORS
 from live_sockets import RATE_HZ
 
@@ -39,7 +39,7 @@ from anivoice.engine.runner import TorchRunner
 from anivoice.engine.runtime import Runtime
 from anivoice.errors import Unavailable
 from anivoice.parameters import ConversionParameters
-from anivoice.server.app import build_app
+from anivoice.server.app import build_app, make_runner
 from anivoice.stages.pitch.extractor import PitchExtractor
 from anivoice.voices.cache import VoiceCache
 from anivoice.voices.library import VoiceLibrary
@@ -188,6 +188,15 @@ class FakeServer:
     clock: FakeClock = field(default_factory=FakeClock)
 
 
+class BoundedServer(TestServer):
+    """With the connections that `anivoice serve` has."""
+
+    __test__ = False
+
+    async def _make_runner(self, **_: Any) -> web.AppRunner:
+        return make_runner(self.app, 5.0)
+
+
 @pytest.fixture(scope="session")
 def loaded_voices(weights_dir: Path) -> VoiceCache:
     """The fake engine does not touch the voices: they are loaded once for all tests."""
@@ -210,7 +219,8 @@ def serve_fake(
 
     async def start(defaults: dict[str, object] | None = None, **settings: object) -> Client:
         parameters = ConversionParameters.parse({"model_name": "alice"} if defaults is None else defaults)
-        return await aiohttp_client(build_app(make_settings(**settings), parameters, fake.runtime, fake.clock))
+        app = build_app(make_settings(**settings), parameters, fake.runtime, fake.clock)
+        return await aiohttp_client(BoundedServer(app))
 
     return start
 
@@ -237,7 +247,7 @@ def serve_real(
 
     async def start(defaults: dict[str, object] | None = None, **settings: object) -> Client:
         parameters = ConversionParameters.parse(defaults or {"model_name": "alice", "pitch_extraction_algo": "pm"})
-        return await aiohttp_client(build_app(make_settings(**settings), parameters))
+        return await aiohttp_client(BoundedServer(build_app(make_settings(**settings), parameters)))
 
     return start
 

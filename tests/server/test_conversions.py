@@ -9,8 +9,11 @@ import pytest
 
 from anivoice.engine.batch import Job, WindowRequest
 from anivoice.errors import Unavailable
+from anivoice.server.auth import Caller
 from anivoice.server.conversions import Conversions
 from anivoice.server.state import APP_STATE
+
+ANYBODY = Caller("somebody")
 
 
 @pytest.fixture
@@ -157,7 +160,7 @@ async def test_failed_conversion_takes_its_work_out_of_the_engine():
 async def test_refused_after_closing():
     conversions = Conversions(1, 1)
     conversions.refuse_new()
-    with pytest.raises(Unavailable, match="shutting down"), conversions.place():
+    with pytest.raises(Unavailable, match="shutting down"), conversions.place(ANYBODY):
         pass
     await conversions.close()
 
@@ -171,7 +174,7 @@ async def test_time_to_wait_follows_the_work():
         now_s += 100
 
     async def expected_wait_s() -> float | None:
-        with conversions.place(), pytest.raises(Unavailable) as caught, conversions.place():
+        with conversions.place(ANYBODY), pytest.raises(Unavailable) as caught, conversions.place(ANYBODY):
             pass
         return caught.value.retry_after_s
 

@@ -83,7 +83,7 @@ async def test_parameters_before_the_audio_are_judged_before_it_is_read(serve_fa
 @pytest.mark.parametrize(
     ("audio", "told"),
     [
-        (b"", "not audio"),
+        (b"", "is empty"),
         (b"just text", "Format not recognised"),
         (b"RIFF\x00\x00\x00\x00WAVEfmt ", "not audio"),
     ],

@@ -106,7 +106,7 @@ async def test_upload_that_stands_still_is_given_up(serve_fake, num_open_files, 
         await asyncio.Event().wait()
 
     async with client.post("/convert", data=body(), headers=HEADERS) as answer:
-        assert answer.status == 400
+        assert answer.status == 408
         assert "stood still" in (await answer.json())["error"]
     await until(lambda: num_open_files() == 0)
 
@@ -122,7 +122,7 @@ async def test_client_that_leaves_while_sending_leaves_nothing(serve_fake, num_o
 
     sending = asyncio.create_task(client.post("/convert", data=body(), headers=HEADERS).__aenter__())
     await begun.wait()
-    await until(lambda: num_open_files() == 2)
+    await until(lambda: num_open_files() == 1)
     sending.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await sending
