@@ -30,7 +30,7 @@ from anivoice.engine.batch import Job, Request, WindowRequest
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
 from anivoice.errors import Cancelled, InvalidModelFile, InvalidParameter, MissingAsset, TooLarge, UndecodableAudio
-from anivoice.offline import ConversionTask, convert_file, convert_recording, settle
+from anivoice.offline import ConversionTask, convert_file, convert_recording, resolve
 from anivoice.parameters import ConversionParameters
 from anivoice.voices.cache import VoiceCache
 from anivoice.voices.library import VoiceLibrary
@@ -55,7 +55,7 @@ class Room:
 
     def task(self, voice: Voice, **parameters: object) -> ConversionTask:
         given = {"pitch_extraction_algo": "pm", "seed": 3, **parameters}
-        return settle(voice, ConversionParameters.model_validate(given), self.runner.pitch)
+        return resolve(voice, ConversionParameters.model_validate(given), self.runner.pitch)
 
 
 @pytest.fixture(scope="module")
@@ -226,13 +226,13 @@ def test_a_job_cancelled_while_the_result_is_written_is_not_finished(room: Room,
 
 
 def test_what_is_left_open_is_settled(room: Room, alice: Voice) -> None:
-    task = settle(alice, ConversionParameters(), room.runner.pitch)
+    task = resolve(alice, ConversionParameters(), room.runner.pitch)
     assert task.pitch_algo == "fcpe"
     assert task.seed is not None
     with pytest.raises(MissingAsset, match="anivoice fetch rmvpe"):
-        settle(alice, ConversionParameters(pitch_extraction_algo="rmvpe"), room.runner.pitch)
+        resolve(alice, ConversionParameters(pitch_extraction_algo="rmvpe"), room.runner.pitch)
     with pytest.raises(InvalidParameter, match="3 speakers"):
-        settle(alice, ConversionParameters(speaker_id=3), room.runner.pitch)
+        resolve(alice, ConversionParameters(speaker_id=3), room.runner.pitch)
 
 
 @pytest.mark.parametrize(
