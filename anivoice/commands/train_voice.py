@@ -15,6 +15,7 @@ from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.pitch.extractor import PitchExtractor
 from anivoice.stages.pitch.methods import format_pitch_algo, parse_pitch_algo
 from anivoice.training.parallel import parallel_views
+from anivoice.training.timed_parallel import timed_views
 from anivoice.training.voice_network import FULL_LAYOUTS, SMALL_32K, full_config
 from anivoice.training.voice_prepare import Preparation, prepare_folder
 from anivoice.training.voice_run import Base, RunFiles, VoiceRun, load_base, new_base
@@ -44,6 +45,7 @@ class VoiceOrder:
     encoder: str | None
     pitch_algo: str | None
     parallel: tuple[Path, ...]
+    parallel_corpus: Path | None
     max_parallel: int
     warps: tuple[float, ...]
     device: str | None
@@ -136,6 +138,8 @@ def _preparation(order: VoiceOrder, base: Base, encoder: ContentEncoder | None, 
     parallel = None
     if order.parallel and encoder is not None:
         parallel = parallel_views(order.parallel, encoder, config.version, order.max_parallel)
+    elif order.parallel_corpus is not None and encoder is not None:
+        parallel = timed_views(order.parallel_corpus, encoder, config.version, order.max_parallel)
     return Preparation(config, encoder, pitch, algo, order.warps, parallel)
 
 

@@ -27,6 +27,7 @@ def add_train_voice(kinds: Commands) -> None:
     parser.add_argument("--encoder", help="content encoder's file or folder (default: what the base was made for)")
     parser.add_argument("--pitch-extraction-algo", help="pitch method (rmvpe, else fcpe)")
     parser.add_argument("--parallel", type=Path, nargs="+", default=[], metavar="FOLDER", help=PARALLEL_HELP)
+    parser.add_argument("--parallel-corpus", type=Path, metavar="CORPUS", help=CORPUS_HELP)
     parser.add_argument("--max-parallel", type=int, default=4, help="other speakers of each recording at most (4)")
     parser.add_argument("--warps", type=float, nargs="*", default=WARPS, metavar="SPEED", help=WARPS_HELP)
     parser.add_argument("--decoder-only", action="store_true", help="train the decoder on the recordings' own spectra")
@@ -50,6 +51,7 @@ def add_train_voice(kinds: Commands) -> None:
 LATENT_HELP = "first steps that train the text encoder alone (a third where the base is a small voice, else 0)"
 WARPS = (0.85, 0.92, 1.1, 1.2)
 WARPS_HELP = "speeds of copies whose features teach the voice not to listen to timbre (0.85 0.92 1.1 1.2)"
+CORPUS_HELP = "in place of --parallel: a corpus with phone times, where others say the recordings' sentences"
 PARALLEL_HELP = "folders in which other speakers say the same under the same file names: keeps words better"
 
 
@@ -91,6 +93,7 @@ def _train_voice(arguments: argparse.Namespace) -> int:
         encoder=arguments.encoder,
         pitch_algo=arguments.pitch_extraction_algo,
         parallel=tuple(arguments.parallel),
+        parallel_corpus=arguments.parallel_corpus,
         max_parallel=arguments.max_parallel,
         warps=tuple(arguments.warps),
         device=arguments.device,

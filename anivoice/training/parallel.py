@@ -68,7 +68,7 @@ def cosine_distance(a: Tensor, b: Tensor) -> NDArray[np.float32]:
 
 def parallel_views(
     folders: Sequence[Path], encoder: ContentEncoder, version: Version, max_views: int
-) -> Callable[[str, Tensor], list[Tensor]]:
+) -> Callable[[str, float, Tensor], list[Tensor]]:
     """Looks up, for a recording's name and features, the recordings of that name in other speakers' folders.
 
     The result always has `max_views` views; where a folder has no such file or says something else, the recording's own
@@ -76,11 +76,11 @@ def parallel_views(
     """
     files = [{path.stem: path for path in find_recordings(folder)} for folder in folders]
 
-    def views(name: str, own: Tensor) -> list[Tensor]:
+    def views(name: str, begin_s: float, own: Tensor) -> list[Tensor]:
         found: list[Tensor] = []
         for paths in files:
             if name in paths and len(found) < max_views:
-                other = content_frames(_read(paths[name]), encoder, version)
+                other = content_frames(read_heard(paths[name]), encoder, version)
                 places, mean_distance = align(cosine_distance(own, other))
                 if mean_distance <= MAX_MEAN_DISTANCE:
                     found.append(other[torch.from_numpy(places)])
@@ -89,7 +89,8 @@ def parallel_views(
     return views
 
 
-def _read(path: Path) -> NDArray[np.float32]:
+def read_heard(path: Path) -> NDArray[np.float32]:
+    """A recording at 16 kHz and the loudness of a voice's recordings, a whole number of 20 ms."""
     samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
     loud = normalised(Recording(path.stem, samples.mean(axis=1, dtype=np.float32), int(rate_hz))).samples
     heard = np.asarray(soxr.resample(loud, rate_hz, CONTENT_RATE_HZ), np.float32)

@@ -13,8 +13,8 @@ from anivoice.models.mel import mel_filterbank
 
 MIN_MAGNITUDE = 1e-5
 MAX_SHORT_WINDOW_RATE_HZ = 32000
-STFT_WINDOWS = (512, 1024, 2048)
-"""Samples; the hop of each is a quarter."""
+STFT_WINDOWS = (512, 1024, 2048, 4096)
+"""Samples; the hop of each is a quarter. The longest shows lines between the harmonics."""
 
 
 def mel_window_samples(sample_rate_hz: int) -> int:
@@ -63,14 +63,15 @@ class StftDistance(nn.Module):
             self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
 
     def forward(self, made: Tensor, real: Tensor) -> Tensor:
-        """Two `[B, L]` float32 -> a scalar."""
+        """Two `[B, L]` float32 -> a scalar. Windows of more than twice L are left out."""
         total = torch.zeros((), device=made.device)
-        for size in self.sizes:
+        sizes = [size for size in self.sizes if size // 2 < made.shape[1]]
+        for size in sizes:
             window = self.get_buffer(f"window_{size}")
             a, b = (stft_magnitude(_padded(x, size), size, size // 4, window) for x in (made, real))
             convergence = torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b).clamp(min=MIN_MAGNITUDE)
             total = total + convergence + (a.log() - b.log()).abs().mean()
-        return total / len(self.sizes)
+        return total / len(sizes)
 
 
 def _padded(waveform: Tensor, window_samples: int) -> Tensor:

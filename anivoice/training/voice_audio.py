@@ -91,8 +91,9 @@ def normalised(recording: Recording) -> Recording:
     return Recording(recording.name, (recording.samples * gain).astype(np.float32), recording.sample_rate_hz)
 
 
-def slices(recording: Recording) -> Iterator[Samples]:
-    """Pieces of MIN_SLICE_S to MAX_SLICE_S, cut at the quietest points, each a whole number of 20 ms.
+def slices(recording: Recording) -> Iterator[tuple[int, Samples]]:
+    """Pieces of MIN_SLICE_S to MAX_SLICE_S with the sample at which each begins, cut at the quietest points, each a
+    whole number of 20 ms.
 
     Silence at their ends is shortened to EDGE_SILENCE_S; what is silent altogether is left out.
     """
@@ -108,7 +109,7 @@ def slices(recording: Recording) -> Iterator[Samples]:
         last = min(start + int(loud[-1]) + 1 + edge, stop)
         last -= (last - first) % 2
         if last - first >= MIN_SLICE_S * FRAMES_PER_SECOND:
-            yield recording.samples[first * hop : last * hop]
+            yield first * hop, recording.samples[first * hop : last * hop]
 
 
 def _cut(levels_db: NDArray[np.float64]) -> Iterator[tuple[int, int]]:

@@ -22,8 +22,9 @@ HELD_OUT_EVERY = 25
 MAX_HELD_OUT = 8
 
 Tell = Callable[[str], None]
-ParallelViews = Callable[[str, Tensor], list[Tensor]]
-"""Name of a recording and its features `[N, F]` -> the same words of other speakers at the recording's timing."""
+ParallelViews = Callable[[str, float, Tensor], list[Tensor]]
+"""Name of a recording, where in it a slice begins (s), the slice's features `[N, F]` -> the same words of other
+speakers at the slice's timing."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,10 @@ def prepare_folder(folder: Path, cache: Path, preparation: Preparation, tell: Te
     paths = find_recordings(folder)
     for number, path in enumerate(paths, 1):
         recording = at_rate(normalised(read_recording(path)), rate_hz)
-        for index, samples in enumerate(slices(recording)):
+        for index, (first_sample, samples) in enumerate(slices(recording)):
             name = f"{number:05d}-{index:03d}"
-            _prepare_slice(cache, name, Recording(path.stem, samples, rate_hz), preparation)
+            piece = Recording(path.stem, samples, rate_hz)
+            _prepare_slice(cache, name, piece, first_sample / rate_hz, preparation)
             names.append(name)
             medians_hz.append(_median_f0_hz(np.load(cache / f"{name}.f0.npy")))
         if number % 50 == 0 or number == len(paths):
@@ -75,7 +77,7 @@ def prepare_folder(folder: Path, cache: Path, preparation: Preparation, tell: Te
     return warnings + checks.mixed_speakers_warning(medians_hz)
 
 
-def _prepare_slice(cache: Path, name: str, recording: Recording, preparation: Preparation) -> None:
+def _prepare_slice(cache: Path, name: str, recording: Recording, begin_s: float, preparation: Preparation) -> None:
     hop = preparation.config.frame_samples
     num_frames = len(recording.samples) // hop // 2 * 2
     waveform = recording.samples[: num_frames * hop]
@@ -84,15 +86,17 @@ def _prepare_slice(cache: Path, name: str, recording: Recording, preparation: Pr
         f0_hz = pitch_frames(heard, preparation.pitch, preparation.pitch_algo).numpy()
         write_sound(cache, name, waveform, f0_hz)
     if preparation.encoder is not None and not has_views(cache, name):
-        write_views(cache, name, _views(heard, recording.name, preparation.encoder, preparation))
+        write_views(cache, name, _views(heard, recording.name, begin_s, preparation.encoder, preparation))
 
 
-def _views(heard: NDArray[np.float32], name: str, encoder: ContentEncoder, preparation: Preparation) -> list[Tensor]:
+def _views(
+    heard: NDArray[np.float32], name: str, begin_s: float, encoder: ContentEncoder, preparation: Preparation
+) -> list[Tensor]:
     """Features of the slice itself, of warped copies, of other speakers."""
     version = preparation.config.version
     views = [content_frames(heard, encoder, version)]
     views += [warped_content_frames(heard, encoder, version, factor) for factor in preparation.warps]
-    return views if preparation.parallel is None else views + preparation.parallel(name, views[0])
+    return views if preparation.parallel is None else views + preparation.parallel(name, begin_s, views[0])
 
 
 def _at_content_rate(waveform: NDArray[np.float32], rate_hz: int, num_frames: int) -> NDArray[np.float32]:

@@ -22,6 +22,7 @@ from anivoice.training.voice_export import chosen_vectors, write_index
 from anivoice.training.voice_network import (
     NO_VARIANCE_LOG_STD,
     MelLatent,
+    even_phases,
     flow_forward,
     full_config,
     kl_divergence,
@@ -83,7 +84,7 @@ def test_the_first_steps_may_train_the_text_encoder_alone(files: RunFiles) -> No
     before = run.model.dec.conv_pre.weight.detach().clone()
     assert run.trainer.train_step(run.data).keys() == {"latent"}
     assert torch.equal(before, run.model.dec.conv_pre.weight)
-    assert run.trainer.train_step(run.data).keys() == {"latent", "stft", "mel"}
+    assert run.trainer.train_step(run.data).keys() == {"latent", "stft", "mel", "offset"}
     assert not torch.equal(before, run.model.dec.conv_pre.weight)
 
 
@@ -211,6 +212,19 @@ def test_an_untrained_flow_is_the_identity_and_the_prior_certain() -> None:
     assert model.flow.shifts_nothing()
     prior = model.prior(torch.randn(1, 9, 768), torch.ones(1, 9, dtype=torch.long))
     assert torch.all(prior.log_std == NO_VARIANCE_LOG_STD)
+
+
+def test_a_latent_that_stands_still_makes_no_pattern_at_the_frame_rate() -> None:
+    model = new_synthesizer(replace(TINY, upsample_kernel_sizes=tuple(2 * rate for rate in TINY.upsample_rates)), "mel")
+    first = model.dec.ups[0]
+    still = torch.randn(1, first.in_channels, 1).expand(-1, -1, 9)
+    inner = slice(2 * first.stride[0], -2 * first.stride[0])
+    before = first(still)[:, :, inner]
+    even_phases(model, 0.5)
+    half = first(still)[:, :, inner]
+    torch.testing.assert_close(half.std(2), 0.5 * before.std(2))
+    even_phases(model, 1.0)
+    torch.testing.assert_close(first(still)[:, :, inner], before.mean(2, keepdim=True).expand_as(before))
 
 
 def test_the_flow_forward_undoes_its_reverse() -> None:
