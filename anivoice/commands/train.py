@@ -34,6 +34,7 @@ def _add_content(kinds: Commands) -> None:
     parser.add_argument(
         "--compile", action="store_true", help="a third faster after half a minute; needs a C++ compiler"
     )
+    parser.add_argument("--processes", type=int, default=1, help="that prepare the corpus (1)")
     parser.add_argument("--prepared", action="store_true", help="train on what is in OUT/cache, prepare nothing more")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
     parser.set_defaults(run=_content)
@@ -53,6 +54,7 @@ def _content(arguments: argparse.Namespace) -> int:
         arguments.learning_rate,
         base=arguments.base,
         prepares=not arguments.prepared,
+        num_processes=arguments.processes,
         precision=arguments.precision,
         compiles=arguments.compile,
     )

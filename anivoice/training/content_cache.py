@@ -7,7 +7,9 @@ int8 and `copies.json`. Shards are written one by one, so that training can begi
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -92,19 +94,36 @@ def frame_times(num_frames: int) -> NDArray[np.float64]:
     return times
 
 
-def make_cache(clips: Sequence[Clip], folder: Path, seed: int) -> Iterator[Path]:
+def make_cache(clips: Sequence[Clip], folder: Path, seed: int, num_processes: int = 1) -> Iterator[Path]:
     """Yields the shards that are there, then those that it makes of clips that are in none, in random order."""
     present = sorted(path.parent for path in folder.glob("shard_*/copies.json"))
     yield from present
     known = {copy.clip for path in present for copy in load_shard(path).copies}
     missing = [clip for clip in clips if clip.name not in known]
     order = np.random.default_rng(seed).permutation(len(missing))
-    for first in range(0, len(missing), CLIPS_PER_SHARD):
-        shard = folder / f"shard_{len(present) + first // CLIPS_PER_SHARD:04d}"
-        _make_shard([missing[i] for i in order[first : first + CLIPS_PER_SHARD]], shard, seed)
-        sys.stdout.write(f"{shard.name}: {min(first + CLIPS_PER_SHARD, len(missing))} of {len(missing)} clips\n")
+    firsts = range(0, len(missing), CLIPS_PER_SHARD)
+    names = [f"shard_{len(present) + number:04d}" for number in range(len(firsts))]
+    parts = [[missing[i] for i in order[first : first + CLIPS_PER_SHARD]] for first in firsts]
+    for number, shard in enumerate(_make_shards(parts, [folder / name for name in names], seed, num_processes), 1):
+        sys.stdout.write(f"{shard.name}: {min(number * CLIPS_PER_SHARD, len(missing))} of {len(missing)} clips\n")
         sys.stdout.flush()
         yield shard
+
+
+def _make_shards(
+    parts: Sequence[Sequence[Clip]], shards: Sequence[Path], seed: int, num_processes: int
+) -> Iterator[Path]:
+    """Yields each shard when it is made."""
+    if num_processes == 1:
+        for part, shard in zip(parts, shards, strict=True):
+            _make_shard(part, shard, seed)
+            yield shard
+        return
+    with ProcessPoolExecutor(num_processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        made = [pool.submit(_make_shard, part, shard, seed) for part, shard in zip(parts, shards, strict=True)]
+        for future, shard in zip(made, shards, strict=True):
+            future.result()
+            yield shard
 
 
 def _make_shard(clips: Sequence[Clip], shard: Path, seed: int) -> None:

@@ -48,8 +48,7 @@ class ContentTraining:
 
     `base` is an encoder to begin with, of the same or smaller sizes.
     `precision` bf16 is faster wherever the processor has it, `compiles` (torch.compile) where there is a C++ compiler.
-    Without `prepares` the run trains on what its cache holds
-    already.
+    Without `prepares` the run trains on what its cache holds already; `num_processes` make the cache.
     """
 
     corpus: Path
@@ -64,6 +63,7 @@ class ContentTraining:
     seed: int = 1
     base: Path | None = None
     prepares: bool = True
+    num_processes: int = 1
     precision: Precision = "fp32"
     compiles: bool = False
     weights: LossWeights = field(default_factory=LossWeights)
@@ -199,7 +199,7 @@ def _prepare(settings: ContentTraining, clips: Sequence[Clip]) -> Clips:
     cache.mkdir(exist_ok=True)
     trained = [clip for clip in clips if clip.split in TRAINED_SPLITS]
     missing = trained if settings.prepares else []
-    shards = [load_shard(path) for path in make_cache(missing, cache, settings.seed)]
+    shards = [load_shard(path) for path in make_cache(missing, cache, settings.seed, settings.num_processes)]
     persons = sorted({clip.person for clip in trained})
     return Clips(shards, persons)
 

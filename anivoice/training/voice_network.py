@@ -163,7 +163,7 @@ def even_phases(model: Synthesizer, share: float) -> None:
     if kernel % stride != 0:
         return
     with torch.no_grad():
-        taps = first.weight.unflatten(2, (kernel // stride, stride))
+        taps = first.weight.view(*first.weight.shape[:2], kernel // stride, stride)
         uneven = taps.sum(2) - taps.sum((2, 3)).unsqueeze(2) / stride
         first.weight -= (share * stride / kernel) * uneven.repeat(1, 1, kernel // stride)
 

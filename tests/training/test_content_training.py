@@ -13,10 +13,12 @@ from training_corpora import write_corpus
 from anivoice.checkpoints.content_file import load_content_model
 from anivoice.errors import InvalidParameter
 from anivoice.models.small_encoder import SmallEncoder
+from anivoice.training import content_cache
 from anivoice.training.content_batches import PERSON_EXPONENT, Clips
-from anivoice.training.content_cache import Copy, Shard, load_shard
+from anivoice.training.content_cache import Copy, Shard, load_shard, make_cache
 from anivoice.training.content_growth import load_base
 from anivoice.training.content_training import ContentTraining, rate_factor, train_content
+from anivoice.training.manifest import read_manifest
 
 pytestmark = pytest.mark.filterwarnings("ignore:pkg_resources is deprecated")
 CPU = torch.device("cpu")
@@ -133,3 +135,13 @@ def test_a_person_is_drawn_by_the_length_of_the_clips() -> None:
     drawn = dict(zip(lengths, Clips([Shard(mel, phone, tuple(copies))], ["a", "b"]).probabilities, strict=True))
     assert drawn["a/long"] == pytest.approx(8 * drawn["a/short"])
     assert (drawn["a/long"] + drawn["a/short"]) / drawn["b/only"] == pytest.approx(9**PERSON_EXPONENT)
+
+
+def test_several_processes_make_the_same_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_cache, "CLIPS_PER_SHARD", 2)
+    clips = read_manifest(write_corpus(tmp_path))[:3]
+    made = [list(make_cache(clips, tmp_path / name, 1, count)) for name, count in (("one", 1), ("two", 2))]
+    assert [shard.name for shard in made[0]] == [shard.name for shard in made[1]] == ["shard_0000", "shard_0001"]
+    for one, two in zip(*made, strict=True):
+        np.testing.assert_array_equal(load_shard(one).mel, load_shard(two).mel)
+        assert load_shard(one).copies == load_shard(two).copies
