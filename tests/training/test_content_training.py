@@ -143,5 +143,9 @@ def test_several_processes_make_the_same_cache(tmp_path: Path, monkeypatch: pyte
     made = [list(make_cache(clips, tmp_path / name, 1, count)) for name, count in (("one", 1), ("two", 2))]
     assert [shard.name for shard in made[0]] == [shard.name for shard in made[1]] == ["shard_0000", "shard_0001"]
     for one, two in zip(*made, strict=True):
-        np.testing.assert_array_equal(load_shard(one).mel, load_shard(two).mel)
-        assert load_shard(one).copies == load_shard(two).copies
+        shards = load_shard(one), load_shard(two)
+        assert shards[0].copies == shards[1].copies
+        for copy in shards[0].copies:
+            if copy.kind == 0:
+                frames = slice(copy.first, copy.first + copy.num_frames)
+                np.testing.assert_array_equal(shards[0].mel[frames], shards[1].mel[frames])
