@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     session_grace_seconds: float = Field(
         15, ge=0, description="A streaming session whose connection was lost can be taken up again for so long."
     )
-    max_message_kb: int = Field(4096, ge=1, le=65536, description="Largest message of a WebSocket in KiB.")
+    max_message_kb: int = Field(16384, ge=1, le=65536, description="Largest message of a WebSocket in KiB.")
     voice_cache_mb: int = Field(2048, ge=1, description="Memory for loaded voices; the least recently used go first.")
     max_stall_seconds: float = Field(
         60,

@@ -22,6 +22,8 @@ ENCODINGS: dict[tuple[int, int], Encoding] = {
     (TAG_FLOAT, 32): "f32",
     (TAG_FLOAT, 64): "f64",
 }
+RIFF_NAMES = (b"RIFF", b"RF64")
+NUM_MAGIC_BYTES = 12
 FORMAT_CHUNK_BYTES, EXTENSIBLE_CHUNK_BYTES = 16, 40
 MIN_ENDLESS_BYTES = 0x7FFFF000
 """Sizes from here on, and 0, are what programs write when they do not know the length yet."""
@@ -32,6 +34,10 @@ MAX_MAGNITUDE = 16.0
 """Floats beyond (24 dB over full scale) are clipped: no sum of squares must overflow."""
 
 MIN_RATE_HZ, MAX_RATE_HZ = 8000, 192000
+
+
+class IncompleteHeader(InvalidRequest):
+    """The header is cut off: more bytes may complete it."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +62,22 @@ class WavHeader:
 
 
 def is_wav(message: bytes) -> bool:
-    """Whether the message begins as a WAV file does."""
-    return message[:4] == b"RIFF" and message[8:12] == b"WAVE"
+    """Whether the message begins as a WAV file does, or one of the kind RF64, which may be longer than 4 GiB."""
+    return message[:4] in RIFF_NAMES and message[8:12] == b"WAVE"
+
+
+def may_become_wav(message: bytes) -> bool:
+    """Whether the message is too short to tell, and so far begins as a WAV file does."""
+    return 0 < len(message) < NUM_MAGIC_BYTES and any(
+        message[:4] == name[: len(message)] and message[8:] == b"WAVE"[: max(len(message) - 8, 0)]
+        for name in RIFF_NAMES
+    )
 
 
 def read_wav_header(message: bytes) -> WavHeader:
     """Reads up to the chunk `data`, which must begin within the message; unknown chunks are passed over.
 
-    Raises InvalidRequest.
+    Raises IncompleteHeader when it is not there yet, InvalidRequest when the header is wrong.
     """
     wav_format: WavFormat | None = None
     at = 12
@@ -75,9 +89,11 @@ def read_wav_header(message: bytes) -> WavHeader:
                 raise InvalidRequest("the WAV header has no 'fmt ' chunk before its audio")
             return WavHeader(wav_format, at, size if 0 < size < MIN_ENDLESS_BYTES else None)
         if name == b"fmt ":
+            if at + min(size, EXTENSIBLE_CHUNK_BYTES) > len(message):
+                break
             wav_format = _read_format(message[at : at + size])
         at += size + size % 2
-    raise InvalidRequest("the WAV header is cut off: it must lie, up to the 'data' chunk, within the first message")
+    raise IncompleteHeader("the WAV header is cut off: it has no 'data' chunk")
 
 
 def _read_format(chunk: bytes) -> WavFormat:

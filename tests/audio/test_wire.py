@@ -137,7 +137,7 @@ def test_wav_without_an_end(size: int) -> None:
 
 
 def test_unknown_chunks_before_the_audio_are_passed_over_and_those_behind_it_are_not_heard() -> None:
-    audio = np.arange(100, dtype="<i2")
+    audio = np.arange(1, 101, dtype="<i2")
     extensible = struct.pack("<HHI", 22, 16, 4) + struct.pack("<H", 1) + bytes(14)
     header = [chunk(b"JUNK", b"odd"), form(0xFFFE, 2, 32000, 16, extensible), chunk(b"LIST", b"INFOIART")]
     decoder = WireDecoder("pcm_f32le", RATE_HZ)
@@ -148,21 +148,94 @@ def test_unknown_chunks_before_the_audio_are_passed_over_and_those_behind_it_are
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        (wav(form(1, 1, 16000, 16)), "cut off"),
         (wav(chunk(b"data", b"1234")), "no 'fmt ' chunk"),
         (wav(chunk(b"fmt ", b"1234"), chunk(b"data", b"")), "has 4 bytes"),
         (wav(form(85, 1, 16000, 16), chunk(b"data", b"")), "format 85 with 16 bits"),
         (wav(form(1, 1, 16000, 12), chunk(b"data", b"")), "format 1 with 12 bits"),
         (wav(form(1, 1, 4000, 16), chunk(b"data", b"")), "4000 Hz; 8000 to 192000"),
         (wav(form(1, 0, 16000, 16), chunk(b"data", b"")), "0 channels; 1 to 8"),
-        (wav(chunk(b"JUNK", b"x", 0xFFFFFFFF)), "cut off"),
-        (b"RIFF", "does not begin with a WAV header"),
+        (wav(chunk(b"JUNK", bytes(2**16), 0xFFFFFFFF)), "cut off"),
+        (b"RIFFs are not heard", "does not begin with a WAV header"),
         (b"\x01\x02\x03\x04", "does not begin with a WAV header"),
     ],
 )
 def test_bad_wav_headers_are_refused_with_the_reason(message: bytes, reason: str) -> None:
     with pytest.raises(InvalidRequest, match=reason):
         WireDecoder("wav", RATE_HZ).feed(message)
+
+
+@given(st.lists(st.integers(0, 30), max_size=12))
+def test_a_header_may_come_in_pieces(lengths: list[int]) -> None:
+    audio = np.arange(-30, 30, dtype="<i2")
+    file = wav(chunk(b"LIST", b"INFO"), form(1, 1, 44100, 16), chunk(b"data", audio.tobytes()))
+    decoder = WireDecoder("pcm_s16le", RATE_HZ)
+    samples = decode(decoder, cut(file, lengths))
+    assert decoder.sample_rate_hz == 44100
+    np.testing.assert_array_equal(samples * 32768, audio)
+
+
+def test_samples_that_look_like_the_begin_of_a_header_are_played_with_the_next_message() -> None:
+    audio = np.frombuffer(b"RIXY", "<i2")
+    decoder = WireDecoder("pcm_s16le", RATE_HZ)
+    np.testing.assert_array_equal(decode(decoder, [b"RI", b"XY"]) * 32768, audio)
+    np.testing.assert_array_equal(decoder.feed(b"RIXY") * 32768, audio)
+
+
+@pytest.mark.parametrize("size", [None, 0xFFFFFFFF])
+def test_a_file_in_every_message_is_heard_whole(size: int | None) -> None:
+    audio = np.arange(100, dtype="<i2")
+    file = wav(form(1, 1, 16000, 16), chunk(b"data", audio.tobytes(), size))
+    samples = decode(WireDecoder("wav", RATE_HZ), [file] * 5)
+    np.testing.assert_array_equal(samples * 32768, np.tile(audio, 5))
+
+
+def test_what_was_refused_stays_refused_until_there_is_a_header_that_can_be_used() -> None:
+    decoder = WireDecoder("pcm_s16le", RATE_HZ)
+    with pytest.raises(InvalidRequest, match="format 7 with 8 bits"):
+        decoder.feed(wav(form(7, 1, 8000, 8), chunk(b"data", bytes(range(100)), 0xFFFFFFFF)))
+    assert decoder.is_refused
+    assert len(decode(decoder, [bytes(range(200)), b"RI", b"odd"])) == 0
+    audio = np.arange(100, dtype="<i2")
+    samples = decoder.feed(wav(form(1, 1, 16000, 16), chunk(b"data", audio.tobytes())))
+    np.testing.assert_array_equal(samples * 32768, audio)
+
+
+@pytest.mark.parametrize("file_format", ["FLAC", "OGG", "MP3", "AIFF", "CAF", "W64"])
+@pytest.mark.parametrize("wire_format", ["pcm_s16le", "pcm_f32le", "wav"])
+def test_a_container_in_place_of_samples_is_named_and_not_played(file_format: str, wire_format: WireFormat) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, speech_like(24000), RATE_HZ, format=file_format)
+    decoder = WireDecoder(wire_format, RATE_HZ)
+    name = {"OGG": "Ogg", "W64": "Wave64"}.get(file_format, file_format)
+    with pytest.raises(InvalidRequest, match=f"is {name}.*`format`"):
+        decoder.feed(file.getvalue()[:4000])
+    assert len(decoder.feed(file.getvalue()[4000:])) == 0
+
+
+@pytest.mark.parametrize(
+    ("head", "name"), [(b"\x1a\x45\xdf\xa3\x9fB\x86\x81", "WebM"), (b"\0\0\0\x20ftypM4A ", "MP4 or M4A")]
+)
+def test_what_browsers_and_phones_record_is_named(head: bytes, name: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"is {name}"):
+        WireDecoder("pcm_s16le", RATE_HZ).feed(head + bytes(100))
+
+
+def test_rf64_is_read() -> None:
+    file = io.BytesIO()
+    soundfile.write(file, speech_like(1000), RATE_HZ, format="RF64", subtype="FLOAT")
+    samples = WireDecoder("pcm_s16le", 8000).feed(file.getvalue())
+    np.testing.assert_array_equal(samples[:1000], speech_like(1000))
+
+
+@given(LENGTHS)
+def test_of_a_stereo_stream_with_only_its_right_channel_in_use_that_is_heard_as_loud_as_it_is(
+    lengths: list[int],
+) -> None:
+    left, right = np.zeros(100), np.arange(1000, 1100)
+    left[60:] = 500
+    data = np.stack([left, right], axis=1).astype("<i2").tobytes()
+    samples = decode(WireDecoder("pcm_s16le", RATE_HZ, 2), cut(data, lengths)) * 32768
+    np.testing.assert_array_equal(samples, [*right[:60], *(right[60:] + 500) / 2])
 
 
 @given(st.binary(max_size=80))

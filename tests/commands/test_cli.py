@@ -49,7 +49,7 @@ def test_serve_says_every_default(capsys: pytest.CaptureFixture[str], monkeypatc
     with pytest.raises(SystemExit):
         main(["serve", "--help"])
     told = {option.split()[0]: option.strip() for option in capsys.readouterr().out.split("\n  --")[1:]}
-    assert told["max-message-kb"].endswith("(4096)")
+    assert told["max-message-kb"].endswith("(16384)")
     for name, field in Settings.model_fields.items():
         default = format_default(field.default)
         assert default is None or told[name.replace("_", "-")].endswith(f"({default})"), name

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from aiohttp import WSMessage, WSMsgType, web
+from pydantic import TypeAdapter, ValidationError
 
 from anivoice.audio.wire import WireDecoder, WireEncoder
 from anivoice.errors import AnivoiceError, InvalidParameter, InvalidRequest, MissingAsset, Unavailable
@@ -28,6 +29,7 @@ MESSAGES_PER_TURN = 8
 MAX_TEXT_CHARS = 2**16
 MAX_ERRORS_IN_A_ROW = 20
 STATS_SECONDS = 1.0
+FLAG = TypeAdapter(bool)
 GOODBYES = (None, 0, 1000)
 """Codes of a close frame after which a client does not come back: normal, or none given."""
 
@@ -170,7 +172,7 @@ class LiveConnection:
             if len(text) > MAX_TEXT_CHARS:
                 raise InvalidRequest(f"a text message is longer than {MAX_TEXT_CHARS} characters")
             values = parse_object(text, "the message")
-            wants_flush = values.pop("flush", False)
+            wants_flush = _read_flag(values.pop("flush", None))
             is_ping, ping = "ping" in values, values.pop("ping", None)
             if values or not (wants_flush or is_ping):
                 await self._take_parameters(values)
@@ -196,6 +198,8 @@ class LiveConnection:
             raise InvalidParameter(f"{fixed[0]}: cannot change once audio has come; make a new session")
         if not self._live.has_audio:
             return await self._begin(parameters)
+        if self._decoder is not None and self._decoder.is_refused and "format" in values:
+            self._decoder = WireDecoder(present.format, present.sample_rate, present.channels)
         self._wanted = parameters
         self._wants_change.set()
         return None
@@ -249,6 +253,14 @@ class LiveConnection:
                 await self._sender.ping()
             if self._sender.wants_events:
                 await self._sender.send_event(stats_event(self._live, len(self._blocks.queue)))
+
+
+def _read_flag(value: object) -> bool:
+    """As every other flag is read: "false" is no yes. Raises InvalidParameter."""
+    try:
+        return value is not None and FLAG.validate_python(value)
+    except ValidationError as error:
+        raise InvalidParameter(f"flush: true or false, not {value!r:.60}") from error
 
 
 def _is_goodbye(message: WSMessage) -> bool:

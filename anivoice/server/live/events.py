@@ -95,6 +95,7 @@ class FlushedEvent(Message):
     event: Literal["flushed"] = "flushed"
     blocks: int = Field(description="Blocks that were begun since the session began.")
     dropped_blocks: int = Field(description="Of them left out.")
+    hint: str | None = Field(None, description="What to do about dropped blocks; absent without any.")
 
 
 class PongEvent(Message):

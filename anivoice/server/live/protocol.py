@@ -14,6 +14,11 @@ from anivoice.server.live.events import (
 from anivoice.server.live.sender import Event
 from anivoice.server.live.session import LiveSession
 
+RELIABLE_HINT = (
+    "blocks were dropped because they came faster than they are spoken, or the machine was too slow; "
+    'with "mode": "reliable" nothing is dropped'
+)
+
 
 def ready_event(live: LiveSession, encoder: WireEncoder, session_id: str) -> Event:
     """The stream can begin; `preset` and the lengths are those that were taken, `latency_ms` is what is promised."""
@@ -77,4 +82,6 @@ def overrun_event(live: LiveSession) -> Event:
 
 def flushed_event(live: LiveSession) -> Event:
     """Everything that came before has been sent."""
-    return FlushedEvent(blocks=live.counts.num_blocks, dropped_blocks=live.counts.num_dropped).content()
+    counts = live.counts
+    hint = RELIABLE_HINT if counts.num_dropped else None
+    return FlushedEvent(blocks=counts.num_blocks, dropped_blocks=counts.num_dropped, hint=hint).content()

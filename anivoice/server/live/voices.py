@@ -23,6 +23,9 @@ from anivoice.voices.voice import Voice
 
 WARM_SECONDS = 0.2
 WARM_DEADLINE_SECONDS = 2.0
+NO_GATE_DB = -120.0
+"""Everything passes: what a window costs does not depend on the gate."""
+
 MAX_WARM_KINDS = 8
 """Of one voice that count as warm; the engine keeps recordings of that many (`cuda_graphs`)."""
 
@@ -205,10 +208,12 @@ class Sources:
 
 def typical_window(source: Source) -> WindowRequest:
     """A request as those of the stream will be. Takes a few milliseconds."""
-    parameters = source.parameters.model_copy(update={"passthrough": False, "mute": False})
+    always_computed = {"passthrough": False, "mute": False, "gate_db": NO_GATE_DB}
+    parameters = source.parameters.model_copy(update=always_computed)
     stream = LiveStream(replace(source, parameters=parameters), 0)
     seconds = stream.geometry.block_samples / 16000 + WARM_SECONDS
     noise = np.random.default_rng(0).uniform(-0.3, 0.3, round(seconds * parameters.sample_rate))
     request = stream.request(stream.feed(noise.astype(np.float32))[0])
-    assert request is not None
+    if request is None:
+        raise RuntimeError("a stream that is neither muted nor passed through always computes")
     return request
