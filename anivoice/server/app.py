@@ -6,7 +6,6 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from importlib import resources
 
 from aiohttp import web
 
@@ -27,9 +26,11 @@ from anivoice.server.live.voices import Sources
 from anivoice.server.live.websocket import CONNECTIONS, Connections, close_connections
 from anivoice.server.openapi import openapi_document
 from anivoice.server.origins import origin_policy
+from anivoice.server.pages import add_page_routes
 from anivoice.server.readiness import WarmUp
 from anivoice.server.rest import add_routes
 from anivoice.server.state import APP_STATE, AppState
+from anivoice.server.web_files import load_web_files
 from anivoice.server.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ def build_app(
     app[CONNECTIONS] = Connections()
     app.on_response_prepare.append(middleware.add_headers)
     add_routes(app)
+    add_page_routes(app)
     app.cleanup_ctx.append(_run_parts)
     app.on_shutdown.append(close_connections)
     app.on_shutdown.append(_stop_accepting)
@@ -86,11 +88,8 @@ def build_state(
         metrics=Metrics(),
         warm_up=WarmUp(runtime, defaults, workers, clock),
         origins=origin_policy(settings),
-        pages={
-            "/": _web_file("index.html"),
-            "/docs": _web_file("docs.html"),
-            "/openapi.json": openapi_document(settings, defaults),
-        },
+        openapi=openapi_document(settings, defaults),
+        web_files=load_web_files(),
     )
     _watch(state)
     return state
@@ -230,7 +229,3 @@ def _on_signals(stop: asyncio.Event) -> None:
             loop.add_signal_handler(number, stop.set)
         except NotImplementedError:  # event loops of Windows
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
-
-
-def _web_file(name: str) -> bytes:
-    return (resources.files("anivoice.server") / "web" / name).read_bytes()

@@ -23,7 +23,8 @@ from anivoice.server.origins import is_loopback
 
 logger = logging.getLogger(__name__)
 
-OPEN_PATHS = frozenset({"/", "/healthz", "/docs", "/openapi.json"})
+OPEN_PATHS = frozenset({"/", "/healthz", "/docs", "/openapi.json", "/client.js"})
+OPEN_FOLDER = "/web/"
 """They tell nothing about this installation: a sign of life, the page, and the description of the interface."""
 
 MIN_KEY_CHARS = 8
@@ -31,6 +32,11 @@ LOOK_AGAIN_S = 1.0
 """The key file's stamp is looked at no more often."""
 
 NO_LIMIT = 2**31
+
+
+def is_open(path: str) -> bool:
+    """Whether everybody may ask for it."""
+    return path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ class Keys:
         caller = self._caller_of(authorization)
         if caller is not None:
             return caller
-        if not self.are_set or path in OPEN_PATHS:
+        if not self.are_set or is_open(path):
             return Caller(peer, max_conversions=self._per_peer)
         if authorization is None:
             raise Unauthorized("this server wants its key: send the header `Authorization: Bearer KEY`")

@@ -12,7 +12,7 @@ from anivoice.audio.files import CONTENT_TYPES
 from anivoice.config import Settings
 from anivoice.live.parameters import StreamParameters
 from anivoice.parameters import ConversionParameters
-from anivoice.server.auth import OPEN_PATHS
+from anivoice.server.auth import is_open
 from anivoice.server.live.events import live_schemas, live_socket
 from anivoice.server.uploads import AUDIO_FIELD, FileParameters
 
@@ -145,6 +145,20 @@ ROUTES = (
         "get", "/openapi.json", "This description.", {200: ("OpenAPI 3.1.", {"application/json": {"type": "object"}})}
     ),
     RouteDescription("get", "/docs", "This description as a page.", {200: ("A page.", {"text/html": TEXT})}),
+    RouteDescription(
+        "get",
+        "/client.js",
+        "A client for JavaScript: conversions, voices, live streams.",
+        {200: ("A module, documented in itself.", {"text/javascript": TEXT})},
+    ),
+    RouteDescription(
+        "get",
+        "/web/{path}",
+        "The files of the pages.",
+        {200: ("A file.", {"text/javascript": TEXT, "text/css": TEXT, "application/json": TEXT})},
+        errors=(404,),
+        path_parameters={"path": "Place in the folder."},
+    ),
 )
 
 
@@ -182,11 +196,11 @@ def _paths(has_key: bool) -> Json:
 
 def _operation(route: RouteDescription, has_key: bool) -> Json:
     answers = {str(status): _answer(text, content, route.headers) for status, (text, content) in route.answers.items()}
-    common = (403, 500) if route.path in OPEN_PATHS else (401, 403, 500)
+    common = (403, 500) if is_open(route.path) else (401, 403, 500)
     for status in sorted({*route.errors, *common}):
         answers[str(status)] = _answer(ERRORS[status], {"application/json": _reference("Error")}, {})
     operation: dict[str, Json] = {"summary": route.summary, "responses": answers}
-    operation["security"] = [{"key": []}] if has_key and route.path not in OPEN_PATHS else []
+    operation["security"] = [{"key": []}] if has_key and not is_open(route.path) else []
     if route.path_parameters:
         operation["parameters"] = [
             {"name": name, "in": "path", "required": True, "description": text, "schema": TEXT}

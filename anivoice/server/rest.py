@@ -12,17 +12,10 @@ from anivoice.server.live.voices import parse_stream_parameters
 from anivoice.server.live.websocket import open_websocket
 from anivoice.server.state import APP_STATE, AppState
 
-GREETING = "AniVoiceChanger API is running"
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; media-src blob:; "
-    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-
 
 def add_routes(app: web.Application) -> None:
     """Every route; what each takes and answers is described in openapi.py."""
     router = app.router
-    router.add_get("/", greet)
     router.add_get("/models", list_models)
     router.add_post("/convert", convert, expect_handler=expect_later)
     router.add_post("/convert/stream", create_session)
@@ -31,13 +24,6 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/readyz", show_readiness)
     router.add_get("/metrics", show_metrics)
     router.add_get("/openapi.json", show_openapi)
-    router.add_get("/docs", show_docs)
-
-
-async def greet(request: web.Request) -> web.Response:
-    if "text/html" in request.headers.get("Accept", ""):
-        return _page(request, "/")
-    return web.json_response({"message": GREETING}, headers={"Vary": "Accept"})
 
 
 async def list_models(request: web.Request) -> web.Response:
@@ -86,20 +72,7 @@ async def show_metrics(request: web.Request) -> web.Response:
 
 
 async def show_openapi(request: web.Request) -> web.Response:
-    return web.Response(body=request.app[APP_STATE].pages["/openapi.json"], content_type="application/json")
-
-
-async def show_docs(request: web.Request) -> web.Response:
-    return _page(request, "/docs")
-
-
-def _page(request: web.Request, path: str) -> web.Response:
-    return web.Response(
-        body=request.app[APP_STATE].pages[path],
-        content_type="text/html",
-        charset="utf-8",
-        headers={"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer", "Vary": "Accept"},
-    )
+    return web.Response(body=request.app[APP_STATE].openapi, content_type="application/json")
 
 
 async def _read_json_object(request: web.Request, state: AppState) -> dict[str, object]:

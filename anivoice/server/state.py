@@ -17,13 +17,14 @@ from anivoice.server.live.sessions import Sessions
 from anivoice.server.live.voices import Sources
 from anivoice.server.origins import OriginPolicy
 from anivoice.server.readiness import WarmUp
+from anivoice.server.web_files import WebFile
 from anivoice.server.workers import Workers
 from anivoice.voices.library import VoiceLibrary
 
 
 @dataclass(frozen=True)
 class AppState:
-    """The parts of one server. `pages`: the fixed documents by path."""
+    """The parts of one server. `openapi`: the description as JSON; `web_files`: the pages by address."""
 
     settings: Settings
     defaults: ConversionParameters
@@ -37,7 +38,8 @@ class AppState:
     metrics: Metrics
     warm_up: WarmUp
     origins: OriginPolicy
-    pages: Mapping[str, bytes]
+    openapi: bytes
+    web_files: Mapping[str, WebFile]
     engine_client: EngineClient
 
 

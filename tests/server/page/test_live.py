@@ -1,0 +1,116 @@
+"""The Live view with a fake microphone: what is played is what the Python client gets of the same audio."""
+
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+from numpy.typing import NDArray
+from playwright.async_api import Page, expect
+
+from anivoice.client.stream_client import StreamClient
+
+Client = TestClient[web.Request, web.Application]
+OpenPage = Callable[..., Awaitable[Page]]
+Serve = Callable[..., Awaitable[Client]]
+Samples = NDArray[np.float32]
+
+FORCE_RATE = """
+    const Real = AudioContext;
+    globalThis.AudioContext = class extends Real { constructor(options) { super({ ...options, sampleRate: RATE }); } };
+"""
+NO_SHARING = "Object.defineProperty(globalThis, 'crossOriginIsolated', { value: false });"
+RECORD_MS = 6000
+PIECE_S = 0.5
+
+
+def lag_of(late: Samples, early: Samples) -> int:
+    """By how many samples `late` comes behind `early`, by the peak of their correlation."""
+    size = 1 << (len(late) + len(early)).bit_length()
+    spectrum = np.fft.rfft(late, size) * np.conj(np.fft.rfft(early, size))
+    lag = int(np.argmax(np.fft.irfft(spectrum, size)))
+    return lag - size if lag > size // 2 else lag
+
+
+def delays_ms(played: Samples, spoken: Samples, rate_hz: int) -> list[float]:
+    """Of each half second that is played as it was spoken: how long after."""
+    size, delays = round(PIECE_S * rate_hz), []
+    for start in range(0, len(played) - size, size):
+        piece = played[start : start + size]
+        at = lag_of(spoken, piece)
+        there = spoken[max(at, 0) : max(at, 0) + size]
+        if np.sqrt(np.mean(piece**2)) > 0.01 and len(there) == size and np.corrcoef(piece, there)[0, 1] > 0.9:
+            delays.append(1000 * (start - at) / rate_hz)
+    return delays
+
+
+async def record(page: Page, folder: Path) -> tuple[list[Samples], int]:
+    """What went in, what came back and what was heard of it, and their rate."""
+    await page.click("#record")
+    await page.wait_for_timeout(RECORD_MS)
+    await page.click("#record")
+    sides = []
+    for side in ("Before", "After", "As heard here"):
+        async with page.expect_download() as download:
+            await page.get_by_role("button", name=f"{side} (WAV)").click()
+        await (await download.value).save_as(folder / f"{side}.wav")
+        samples, rate_hz = soundfile.read(folder / f"{side}.wav", dtype="float32")
+        sides.append(samples)
+    return sides, rate_hz
+
+
+async def stream_delay_ms(page: Page) -> float:
+    """What the page shows, without what it cannot know here: the devices."""
+    rows = await page.locator("#delay-rows").inner_text()
+    found = {name: float(ms) for name, ms in re.findall(r"(Server and network|Block and buffer)\n(-?\d+) ms", rows)}
+    return found["Server and network"] + found["Block and buffer"]
+
+
+async def start(page: Page) -> None:
+    await page.click("#start")
+    await expect(page.locator("#live-status")).to_contain_text("Your voice is now alice")
+    await expect(page.locator("#delay-total")).to_contain_text("measured")
+
+
+async def converted(client: Client, samples: Samples, rate_hz: int) -> Samples:
+    parameters = {"model_name": "alice", "sample_rate": rate_hz, "mode": "reliable", "seed": 1, "gate_db": -60}
+    async with StreamClient.connect(str(client.make_url("")), parameters) as stream:
+        for start in range(0, len(samples), rate_hz // 10):
+            await stream.send(samples[start : start + rate_hz // 10])
+        await stream.flush()
+        await stream.close()
+        return np.concatenate([piece async for piece in stream.samples()])
+
+
+@pytest.mark.parametrize(
+    ("before", "rate_hz"),
+    [
+        ("", None),
+        (FORCE_RATE.replace("RATE", "16000"), 16000),
+        (FORCE_RATE.replace("RATE", "44100"), 44100),
+        (NO_SHARING, None),
+    ],
+    ids=["device", "16kHz", "44.1kHz", "messages"],
+)
+async def test_what_is_played_is_what_was_converted(
+    open_page: OpenPage, serve_fake: Serve, tmp_path: Path, before: str, rate_hz: int | None
+) -> None:
+    client = await serve_fake()
+    page = await open_page(client, before=before)
+    await start(page)
+    (spoken, received, played), found_hz = await record(page, tmp_path)
+    shown_ms = await stream_delay_ms(page)
+    assert rate_hz in (None, found_hz)
+    assert len(spoken) == len(played)
+    expected = await converted(client, spoken, found_hz)
+    lag = lag_of(received, expected)
+    length = min(len(received) - lag, len(expected) - found_hz // 2)
+    assert length > 3 * found_hz
+    # From end to end with one lag: nothing is missing and nothing comes twice.
+    assert np.corrcoef(received[lag : lag + length], expected[:length])[0, 1] > 0.99
+    delays = delays_ms(played, spoken, found_hz)
+    assert min(abs(delay - shown_ms) for delay in delays) < 10, (delays, shown_ms)
