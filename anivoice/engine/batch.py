@@ -226,6 +226,10 @@ class Batch:
     """Of the device, as far as it could do nothing else."""
     beside_s: float = 0.0
     """What it took beyond that."""
+    step_s: float = 0.0
+    """Of the device, in its present step."""
+    is_at_step: bool = False
+    """It has begun a step and not ended it: at a point of that, others may be done."""
 
     @property
     def deadline_s(self) -> float | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from anivoice.engine.batch import Stage
 from anivoice.engine.cuda_graphs import Cuda, GraphCache
 from anivoice.engine.streams import LANES, Array, Compute, Download, InlineLanes, Lanes, batch_sizes
+from anivoice.models.pauses import pausing
 
 T = TypeVar("T")
 
@@ -116,9 +117,11 @@ class CudaLanes:
         tensors: Sequence[Tensor],
         constants: Sequence[Tensor] = (),
     ) -> Tensor:
-        if self.graphs is None:
-            return compute(*tensors)
-        return self.graphs.call(owner, key, compute, tensors, constants)
+        # A launch is quick, and nothing may come in between while it is recorded.
+        with pausing(None):
+            if self.graphs is None:
+                return compute(*tensors)
+            return self.graphs.call(owner, key, compute, tensors, constants)
 
     def forget(self, owner: object) -> None:
         if self.graphs is not None:
@@ -145,7 +148,8 @@ class CudaLanes:
             # Only during these steps: others' come in between.
             self.graphs.is_recording = True
             try:
-                stage = next(steps)
+                with pausing(None):
+                    stage = next(steps)
             except StopIteration as end:
                 result: T = end.value
                 return result

@@ -24,6 +24,7 @@ from anivoice.engine.batch import (
 from anivoice.engine.keep_warm import KeepWarm, KeepWarmPolicy
 from anivoice.engine.scheduler import Scheduler
 from anivoice.errors import AnivoiceError, Cancelled, Unavailable
+from anivoice.models.pauses import pausing
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,8 @@ class Runner(Protocol):
         """The thread ends, and so must its helpers."""
 
     def steps(self, request: Request) -> Generator[Stage, None, object]:
-        """Does the request. Wherever other work may come in between it yields the name of the stage that it has just
-        done, or what it waits for; it returns the result.
+        """Does the request. It yields the name of each stage that it has done, or what it waits for, and returns the
+        result. Within a stage there are points (`models.pauses`) where others may be done.
         """
 
     def window_steps(
@@ -84,6 +85,9 @@ class Engine:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="anivoice-engine", daemon=True)
         self._device_free_s = 0.0
+        self._at_step: list[Batch] = []
+        """Begun steps, each at a point of the one before it."""
+        self._charged_s = 0.0
         self.admission = admission or Admission()
         self._warmth = KeepWarm(keep_warm, runner, lambda: self.admission.num_streams > 0, clock)
         self.busy_s = 0.0
@@ -137,21 +141,13 @@ class Engine:
 
     def _run(self) -> None:
         self._runner.open()
-        while not self._stopping:
-            batch = self._wait_for_work()
-            if batch is None:
-                self._warmth.step()
-                continue
-            started = self._clock()
-            stage, done = self._step(batch)
-            seconds = self._clock() - started
-            with self._changed:
-                self.busy_s += seconds
-                self.stage_s[stage] += seconds
-                self._scheduler.account(batch, seconds)
-                self._warmth.note(batch.works[0].request)
-                if done:
-                    self._finish(batch, stage)
+        with pausing(self._let_others_pass):
+            while not self._stopping:
+                batch = self._wait_for_work()
+                if batch is None:
+                    self._warmth.step()
+                else:
+                    self._do(batch)
         self._runner.close()
 
     def _wait_for_work(self) -> Batch | None:
@@ -165,6 +161,60 @@ class Engine:
                 if idle_s == 0:
                     return None
                 self._changed.wait(idle_s)
+        return None
+
+    def _do(self, batch: Batch) -> None:
+        """One step of `batch`, and its share of the accounts. At its points others may be done."""
+        self._charge()
+        self._at_step.append(batch)
+        batch.is_at_step, batch.step_s = True, 0.0
+        stage, done = self._step(batch)
+        self._charge()
+        self._at_step.pop()
+        batch.is_at_step = False
+        with self._changed:
+            self.stage_s[stage] += batch.step_s
+            self._warmth.note(batch.works[0].request)
+            if done:
+                self._finish(batch, stage)
+
+    def _charge(self) -> None:
+        """The time since the last call went to the latest step."""
+        now = self._clock()
+        seconds, self._charged_s = now - self._charged_s, now
+        if not self._at_step:
+            return
+        batch = self._at_step[-1]
+        batch.step_s += seconds
+        with self._changed:
+            self.busy_s += seconds
+            self._scheduler.account(batch, seconds)
+
+    def _let_others_pass(self) -> None:
+        """A point in the midst of a step: what is more urgent is done right here, and the step ends if nobody wants it.
+
+        It is done on top of the step, which goes on when it is over: as long as a live window takes, or a stage of
+        another file whose turn it is.
+        """
+        if self._at_step:
+            self._charge()
+            if not self._is_wanted(self._at_step[-1]):
+                raise Cancelled("the caller went away")
+        while (batch := self._more_urgent()) is not None:
+            self._do(batch)
+        if self._at_step and self._stopping:
+            raise Unavailable("the server is shutting down; try again later")
+
+    def _more_urgent(self) -> Batch | None:
+        """What goes before the step that is under way. Waits as long as that must not go on."""
+        with self._changed:
+            while not self._stopping:
+                batch = self._scheduler.next()
+                if batch is not None:
+                    return None if batch.is_at_step else batch
+                if not self._at_step:
+                    return None
+                self._changed.wait(POLL_S if self._scheduler.is_waiting else None)
         return None
 
     def _step(self, batch: Batch) -> tuple[str, bool]:

@@ -16,12 +16,12 @@ from anivoice.engine.batch import (
     WindowRequest,
 )
 from anivoice.engine.devices import num_usable_cores
+from anivoice.engine.steps import each_inside
 from anivoice.engine.streams import PITCH, InlineLanes, Lanes
 from anivoice.engine.window_path import Outcome, WindowPath
 from anivoice.engine.window_threads import WindowThreads
 from anivoice.errors import AnivoiceError
 from anivoice.models.cpu.threads import WorkThreads
-from anivoice.models.steps import each_inside
 from anivoice.process import compute_exact_float32, prepare_compute_thread
 from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.pitch.extractor import PitchExtractor
@@ -93,14 +93,14 @@ class TorchRunner:
                 return self._warm_steps(request)
 
     def _pitch_steps(self, request: PitchRequest) -> Generator[Stage, None, object]:
-        steps = self.pitch.steps(torch.from_numpy(request.samples), request.algo, request.f0_method_weight)
-        while True:
-            try:
-                pause = next(steps)
-            except StopIteration as end:
-                f0_hz: Tensor = end.value
-                break
-            yield "pitch" if pause is None else HostWork(pause)
+        samples = torch.from_numpy(request.samples)
+        beside = self.pitch.begin_beside(samples, request.algo)
+        for future in beside.values():
+            while not future.done():
+                yield HostWork(future)
+        done = {name: future.result() for name, future in beside.items()}
+        f0_hz = self.pitch.estimate(samples, request.algo, request.f0_method_weight, done=done)
+        yield "pitch"
         # Live work goes on while the device is at a file's.
         download = self.lanes.files.download(PITCH, [f0_hz])
         while not download.is_done():

@@ -19,10 +19,8 @@ from anivoice.engine.window_inputs import check, known_hz, num_known_frames, pit
 from anivoice.engine.window_threads import WindowThreads
 from anivoice.errors import AnivoiceError, InvalidModelFile
 from anivoice.frames import FRAME_SAMPLES
-from anivoice.models.cpu.threads import on_one_thread, one_thread
+from anivoice.models.cpu.threads import one_thread
 from anivoice.models.prior_memory import PriorMemory
-from anivoice.models.steps import Steps as ModelSteps
-from anivoice.models.steps import finish, named
 from anivoice.models.vits import Synthesizer
 from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.noise import PositionalNoise
@@ -69,7 +67,7 @@ class WindowPath:
     def _windows(self, requests: Sequence[WindowRequest], placed: list[PlacedVoice]) -> Steps:
         """Changes nothing but the streams' own memory: several threads may be at it at once."""
         samples = self.lanes.upload(whole_windows(requests))
-        content = yield from self._content(samples, placed[0], requests)
+        content = self._content(samples, placed[0], requests)
         yield "content"
         with one_thread() if _is_small(requests, placed) else nullcontext():
             raw_hz, f0_hz = self._pitch(samples, requests)
@@ -90,23 +88,17 @@ class WindowPath:
                 yield download
         return _in_order(requests, downloads)
 
-    def _content(
-        self, samples: Tensor, placed: PlacedVoice, requests: Sequence[WindowRequest]
-    ) -> Generator[Stage, None, Tensor]:
-        """In small pieces, or in one that may be recorded."""
+    def _content(self, samples: Tensor, placed: PlacedVoice, requests: Sequence[WindowRequest]) -> Tensor:
+        """`[B, P / 2, F]`; in one piece that may be recorded, or with pauses."""
         encoder, version = placed.encoder, requests[0].voice.config.version
-        num_frames, overlaps = requests[0].layout.window_frames // 2, requests[0].layout.overlaps
-        if self.lanes.pauses:
-            remembers = encoder.remembers and all(request.memory is not None for request in requests)
-            encoding = _remembering(encoder, samples, requests) if remembers else encoder.steps(samples, version)
-            is_small = encoder.is_small and overlaps
-            content = yield from named("content", on_one_thread(encoding) if is_small else encoding)
-            return fill_content(content, num_frames)
+        num_frames = requests[0].layout.window_frames // 2
 
         def compute(x: Tensor) -> Tensor:
-            return fill_content(finish(encoder.steps(x, version)), num_frames)
+            return fill_content(encoder.encode(x, version), num_frames)
 
-        with self.lanes.on(CONTENT):
+        with self.lanes.on(CONTENT), one_thread() if _is_short(encoder, requests) else nullcontext():
+            if self.lanes.pauses and encoder.remembers and all(request.memory is not None for request in requests):
+                return fill_content(_remembering(encoder, samples, requests), num_frames)
             return self.lanes.call(encoder, ("content", version), compute, [samples])
 
     def _pitch(self, samples: Tensor, requests: Sequence[WindowRequest]) -> tuple[Tensor | None, Tensor | None]:
@@ -180,16 +172,25 @@ class WindowPath:
     def _waveform(
         self, synthesis: WindowSynthesis, x: SynthesisInput, remembered: list[PriorWindow] | None
     ) -> Generator[Stage, None, Tensor]:
-        """In small pieces, or in one that may be recorded."""
+        """In one piece that may be recorded, or in several."""
         if self.lanes.pauses:
-            steps = synthesis.steps(x, remembered)
-            return (yield from steps if synthesis.is_shared else on_one_thread(steps))
+            alone = nullcontext if synthesis.is_shared else one_thread
+            with alone():
+                prior = synthesis.prior(x) if remembered is None else synthesis.stream_prior(x, remembered)
+            yield "prior"
+            with alone():
+                z = synthesis.latent(prior, x)
+            yield "flow"
+            with alone():
+                waveform = synthesis.decode(z, x)
+            yield "decoder"
+            return waveform
         key = ("synthesizer", synthesis.layout, synthesis.stretched_samples)
         names = [name for name, value in zip(x._fields, x, strict=True) if value is not None]
         given = [value for value in x if value is not None]
 
         def compute(*tensors: Tensor) -> Tensor:
-            return synthesis.at_once(x._replace(**dict(zip(names, tensors, strict=True))))
+            return synthesis(x._replace(**dict(zip(names, tensors, strict=True))))
 
         with self.lanes.on(SYNTHESIZER):
             waveform = self.lanes.call(synthesis.synthesizer, key, compute, given, synthesis.constants)
@@ -203,14 +204,19 @@ class WindowPath:
         return self.lanes.upload(np.array(rows))
 
 
-def _remembering(encoder: ContentEncoder, samples: Tensor, requests: Sequence[WindowRequest]) -> ModelSteps[Tensor]:
+def _remembering(encoder: ContentEncoder, samples: Tensor, requests: Sequence[WindowRequest]) -> Tensor:
     """Stream by stream what its memory does not know: so each hears the same, whoever is computed with it."""
     rows = []
     for row, request in zip(samples.unsqueeze(1), requests, strict=True):
         assert request.memory is not None
         version, first_frame = request.voice.config.version, request.window_frame // 2
-        rows.append((yield from encoder.stream_steps(row, version, request.memory, first_frame, len(request.samples))))
+        rows.append(encoder.encode_stream(row, version, request.memory, first_frame, len(request.samples)))
     return torch.cat(rows)
+
+
+def _is_short(encoder: ContentEncoder, requests: Sequence[WindowRequest]) -> bool:
+    """Whether a second thread gains nothing for the content encoder."""
+    return encoder.is_small and requests[0].layout.overlaps
 
 
 def _is_small(requests: Sequence[WindowRequest], placed: Sequence[PlacedVoice]) -> bool:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anivoice.models.pauses import chunks, point
 from anivoice.models.prior_memory import HISTORY_FRAMES, KnownFrames, PriorMemory
-from anivoice.models.steps import Steps, chunks, finish
 
 RELATIVE_WINDOW_FRAMES = 10
 """Relative positions beyond this distance contribute nothing (they are not clipped to the edge entry)."""
@@ -47,7 +47,7 @@ class RelativeAttention(nn.Module):
         self.emb_rel_k = nn.Parameter(torch.zeros(1, 2 * RELATIVE_WINDOW_FRAMES + 1, head_channels))
         self.emb_rel_v = nn.Parameter(torch.zeros(1, 2 * RELATIVE_WINDOW_FRAMES + 1, head_channels))
 
-    def steps(self, x: Tensor, mask: Tensor | None, first_frame: int = 0) -> Steps[Tensor]:
+    def forward(self, x: Tensor, mask: Tensor | None, first_frame: int = 0) -> Tensor:
         """`x` `[B, C, T]`, `mask` `[B, 1, T]` of 0 and 1, or None when all frames are valid.
 
         Returns the frames from `first_frame` on, `[B, C, T - first_frame]`, which look at all frames.
@@ -56,7 +56,7 @@ class RelativeAttention(nn.Module):
         query_mask = None if mask is None else mask[:, :, first_frame:]
         q = self._heads(self.conv_q(x[:, :, first_frame:])) / math.sqrt(C // self.num_heads)
         k, v = self._heads(self.conv_k(x)), self._heads(self.conv_v(x))
-        yield
+        point()
         parts, start = [], 0
         for queries in chunks(q, STEP_FRAMES, 2):
             stop = start + queries.shape[2]
@@ -66,7 +66,7 @@ class RelativeAttention(nn.Module):
                 scores = scores.masked_fill(valid == 0, MASKED_SCORE)
             parts.append(self._mixed(scores, v, first_frame + start))
             start = stop
-            yield
+            point()
         return self._joined(torch.cat(parts, 2))
 
     def beside(self, x: Tensor, known_keys: Tensor, known_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,12 +135,12 @@ class FeedForward(nn.Module):
         """An output frame depends on no input frame further before it than this."""
         return 2 * self.padding[0]
 
-    def steps(self, x: Tensor, mask: Tensor | None) -> Steps[Tensor]:
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """`[B, C, T]` -> `[B, C, T]`."""
         y = F.relu(self.conv_1(F.pad(masked(x, mask), self.padding)))
-        yield
+        point()
         y = self.conv_2(F.pad(masked(y, mask), self.padding))
-        yield
+        point()
         return masked(y, mask)
 
 
@@ -155,7 +155,7 @@ class TransformerEncoder(nn.Module):
         self.ffn_layers = nn.ModuleList(FeedForward(channels, filter_channels, kernel_size) for _ in layers)
         self.norm_layers_2 = nn.ModuleList(ChannelNorm(channels) for _ in layers)
 
-    def steps(self, x: Tensor, mask: Tensor | None, first_frame: int = 0) -> Steps[Tensor]:
+    def forward(self, x: Tensor, mask: Tensor | None, first_frame: int = 0) -> Tensor:
         """`x` `[B, C, T]`, `mask` `[B, 1, T]` or None -> the frames from `first_frame` on, made from all frames."""
         x = masked(x, mask)
         last = len(self.attn_layers) - 1
@@ -166,13 +166,13 @@ class TransformerEncoder(nn.Module):
             assert isinstance(feed_forward, FeedForward)
             if i == last:
                 start = max(first_frame - feed_forward.reach_frames, 0)
-            mixed = yield from attention.steps(x, mask, start)
+            mixed = attention(x, mask, start)
             x, mask = x[:, :, start:], None if mask is None else mask[:, :, start:]
             x = norm_1(x + mixed)
-            x = norm_2(x + (yield from feed_forward.steps(x, mask)))
+            x = norm_2(x + feed_forward(x, mask))
         return masked(x, mask)[:, :, first_frame - start :]
 
-    def stream(self, x: Tensor, memory: PriorMemory, start: int, num_settled: int) -> Steps[Tensor]:
+    def stream(self, x: Tensor, memory: PriorMemory, start: int, num_settled: int) -> Tensor:
         """Frames `[1, C, T]` of a stream from its frame `start` on, `memory.start`, of which `num_settled` will not be
         wanted again -> the same frames. They look at what the memory knows and at each other.
         """
@@ -184,10 +184,10 @@ class TransformerEncoder(nn.Module):
             assert isinstance(feed_forward, FeedForward)
             mixed, keys, values = attention.beside(x, before.keys, before.values)
             heard = torch.cat([before.mixed, norm_1(x + mixed)], dim=2)
-            yield
+            point()
             num_before, reach = before.mixed.shape[2], feed_forward.reach_frames
-            x = norm_2((heard + finish(feed_forward.steps(heard, None)))[:, :, num_before:])
-            yield
+            x = norm_2((heard + feed_forward(heard, None))[:, :, num_before:])
+            point()
             stop, heard_stop = before.keys.shape[2] + num_settled, num_before + num_settled
             first = max(stop - HISTORY_FRAMES, 0)
             last_heard = heard[:, :, max(heard_stop - reach, 0) : heard_stop].clone()

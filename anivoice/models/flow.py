@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from anivoice.models.attention import masked
-from anivoice.models.steps import Steps
+from anivoice.models.pauses import point
 
 NUM_COUPLINGS = 4
 NUM_WAVENET_LAYERS = 3
@@ -32,7 +32,7 @@ class WaveNet(nn.Module):
             nn.Conv1d(H, 2 * H if i < num_layers - 1 else H, 1) for i in range(num_layers)
         )
 
-    def steps(self, x: Tensor, mask: Tensor | None, g: Tensor) -> Steps[Tensor]:
+    def forward(self, x: Tensor, mask: Tensor | None, g: Tensor) -> Tensor:
         """`x` `[B, H, T]`, `g` `[B, G, 1]`. Returns `[B, H, T]`."""
         H = self.hidden_channels
         conditions = self.cond_layer(g).split(2 * H, dim=1)
@@ -43,7 +43,7 @@ class WaveNet(nn.Module):
             if r.shape[1] == 2 * H:
                 x = masked(x + r[:, :H], mask)
             skips = skips + r[:, -H:]
-            yield
+            point()
         return masked(skips, mask)
 
 
@@ -56,10 +56,10 @@ class Coupling(nn.Module):
         self.enc = WaveNet(hidden_channels, gin_channels)
         self.post = nn.Conv1d(hidden_channels, channels // 2, 1)
 
-    def reverse_steps(self, z: Tensor, mask: Tensor | None, g: Tensor) -> Steps[Tensor]:
+    def reverse(self, z: Tensor, mask: Tensor | None, g: Tensor) -> Tensor:
         """The inverse of the coupling. `[B, C, T]` -> `[B, C, T]`."""
         z0, z1 = z.chunk(2, dim=1)
-        hidden = yield from self.enc.steps(masked(self.pre(z0), mask), mask, g)
+        hidden = self.enc(masked(self.pre(z0), mask), mask, g)
         shift = masked(self.post(hidden), mask)
         return torch.cat([z0, masked(z1 - shift, mask)], dim=1)
 
@@ -89,13 +89,13 @@ class Flow(nn.Module):
             self.flows.append(Coupling(channels, hidden_channels, gin_channels))
             self.flows.append(Flip())
 
-    def reverse_steps(self, z: Tensor, mask: Tensor | None, g: Tensor) -> Steps[Tensor]:
+    def reverse(self, z: Tensor, mask: Tensor | None, g: Tensor) -> Tensor:
         """Prior sample `[B, C, T]` -> decoder latent `[B, C, T]`; `g` is the speaker embedding `[B, G, 1]`."""
         if self.is_identity:
             return z
         for layer in reversed(self.flows):
             if isinstance(layer, Coupling):
-                z = yield from layer.reverse_steps(z, mask, g)
+                z = layer.reverse(z, mask, g)
             else:
                 assert isinstance(layer, Flip)
                 z = layer.reverse(z)

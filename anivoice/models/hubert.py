@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from anivoice.errors import InvalidModelFile
 from anivoice.models.conv_memory import ConvMemory
 from anivoice.models.hubert_features import FeatureExtractor
-from anivoice.models.steps import Steps, chunks, finish, in_chunks
+from anivoice.models.pauses import chunks, in_chunks, point
 from anivoice.models.stream_window import StreamWindow
 from anivoice.models.voice_config import Version
 
@@ -82,10 +82,6 @@ class PositionalConv(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, N, H] -> [B, N, H]. An even kernel gives one frame too many, the last one."""
-        return finish(self.steps(x))
-
-    def steps(self, x: torch.Tensor) -> Steps[torch.Tensor]:
-        """`forward` with pauses."""
         conv = self.conv
         reach, kernel = conv.kernel_size[0] // 2, conv.kernel_size[0]
         padded = F.pad(x.transpose(1, 2), (reach, reach))
@@ -94,7 +90,7 @@ class PositionalConv(nn.Module):
             seen = padded[:, :, start : start + chunk.shape[1] + kernel - 1]
             parts.append(F.gelu(F.conv1d(seen, conv.weight, conv.bias, groups=conv.groups)).transpose(1, 2))
             start += chunk.shape[1]
-            yield
+            point()
         return torch.cat(parts, 1)
 
 
@@ -145,18 +141,14 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, N, H] -> [B, N, H]."""
-        return finish(self.steps(x))
-
-    def steps(self, x: torch.Tensor) -> Steps[torch.Tensor]:
-        """`forward` with pauses."""
-        keys = yield from in_chunks(self.attention.k_proj, x, 4 * STEP_FRAMES, 1)
-        values = yield from in_chunks(self.attention.v_proj, x, 4 * STEP_FRAMES, 1)
+        keys = in_chunks(self.attention.k_proj, x, 4 * STEP_FRAMES, 1)
+        values = in_chunks(self.attention.v_proj, x, 4 * STEP_FRAMES, 1)
         parts = []
         for part in chunks(x, STEP_FRAMES, 1):
             mixed = self.layer_norm(part + self.attention(part, keys, values))
-            yield
+            point()
             parts.append(self.final_layer_norm(mixed + self.feed_forward(mixed)))
-            yield
+            point()
         return torch.cat(parts, 1)
 
 
@@ -171,14 +163,9 @@ class Encoder(nn.Module):
 
     def forward(self, x: torch.Tensor, num_layers: int) -> torch.Tensor:
         """[B, N, H] -> [B, N, H], the output of the first `num_layers` layers (0: the input of the first)."""
-        return finish(self.steps(x, num_layers))
-
-    def steps(self, x: torch.Tensor, num_layers: int) -> Steps[torch.Tensor]:
-        """`forward` with pauses."""
-        x = self.layer_norm(x + (yield from self.pos_conv_embed.steps(x)))
+        x = self.layer_norm(x + self.pos_conv_embed(x))
         for layer in self.layers[:num_layers]:
-            assert isinstance(layer, EncoderLayer)
-            x = yield from layer.steps(x)
+            x = layer(x)
         return x
 
 
@@ -200,33 +187,24 @@ class HubertModel(nn.Module):
         """Frames that `num_samples` samples give."""
         return self.config.num_frames(num_samples)
 
-    def encode_layers(self, samples: torch.Tensor, num_layers: int) -> torch.Tensor:
+    def encode_layers(self, samples: torch.Tensor, num_layers: int, window: StreamWindow | None = None) -> torch.Tensor:
         """The hidden state after `num_layers` layers, `hidden_states[num_layers]` elsewhere: [B, T] -> [B, N, H].
 
-        At least 400 samples.
+        At least 400 samples. `window` as in `forward`.
         """
-        return finish(self._layer_steps(samples, num_layers))
-
-    def _layer_steps(
-        self, samples: torch.Tensor, num_layers: int, window: StreamWindow | None = None
-    ) -> Steps[torch.Tensor]:
         if window is None:
-            features = yield from self.feature_extractor.steps(samples)
+            features = self.feature_extractor(samples)
         else:
-            features = yield from self.feature_extractor.stream_steps(samples[0], window)
-        return (yield from self.encoder.steps(self.feature_projection(features), num_layers))
+            features = self.feature_extractor.stream(samples[0], window)
+        hidden: torch.Tensor = self.encoder(self.feature_projection(features), num_layers)
+        return hidden
 
-    def forward(self, samples: torch.Tensor, version: Version) -> torch.Tensor:
+    def forward(self, samples: torch.Tensor, version: Version, window: StreamWindow | None = None) -> torch.Tensor:
         """Content features of mono audio at 16 kHz: [B, T] -> [B, N, F], N = `num_frames(T)`.
 
         Samples are not normalised, and of the dtype and on the device of the weights. v1: layer 9, projected (F 256);
         v2: the last layer (F 768). Too few samples for a frame give N = 0. Raises InvalidModelFile if the encoder
         cannot serve `version` (SPEC 4).
-        """
-        return finish(self.steps(samples, version))
-
-    def steps(self, samples: torch.Tensor, version: Version, window: StreamWindow | None = None) -> Steps[torch.Tensor]:
-        """`forward` with pauses, so that a long window holds nobody up.
 
         `window`: `samples` [1, T] on the CPU are a window of a stream, which has a memory.
         """
@@ -234,8 +212,8 @@ class HubertModel(nn.Module):
         if self.num_frames(samples.shape[1]) == 0:
             return samples.new_zeros(samples.shape[0], 0, feature_size)
         if version == "v2" or self.final_proj is None:
-            return (yield from self._layer_steps(samples, self.config.num_layers, window))
-        projected: torch.Tensor = self.final_proj((yield from self._layer_steps(samples, V1_LAYER, window)))
+            return self.encode_layers(samples, self.config.num_layers, window)
+        projected: torch.Tensor = self.final_proj(self.encode_layers(samples, V1_LAYER, window))
         return projected
 
     def new_memory(self, assumed_frames: int) -> ConvMemory:

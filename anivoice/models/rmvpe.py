@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from anivoice.errors import InvalidModelFile
 from anivoice.models.mel import LogMel
+from anivoice.models.pauses import point
 from anivoice.models.rmvpe_unet import RmvpeConfig, UNet, fold_norms
 from anivoice.models.salience import cents_to_hz, decode_cents
 from anivoice.models.state_dict import load_exact
-from anivoice.models.steps import Steps, finish
 
 HOP_SAMPLES = 160
 PAD_SAMPLES = 512
@@ -33,19 +33,19 @@ class BiGru(nn.Module):
         super().__init__()
         self.gru = nn.GRU(in_features, hidden_features, num_layers, batch_first=True, bidirectional=True)
 
-    def steps(self, x: Tensor) -> Steps[Tensor]:
+    def forward(self, x: Tensor) -> Tensor:
         """`[B, T, in]` -> `[B, T, 2 hidden]`. What is long goes on a CPU in chunks, the state handed on."""
         if x.device.type != "cpu" or x.shape[1] <= GRU_STEP_FRAMES:
             out: Tensor = self.gru(x)[0]
-            yield
+            point()
             return out
         for layer in range(self.gru.num_layers):
-            forwards = yield from self._direction(x, f"l{layer}", is_reverse=False)
-            backwards = yield from self._direction(x, f"l{layer}_reverse", is_reverse=True)
+            forwards = self._direction(x, f"l{layer}", is_reverse=False)
+            backwards = self._direction(x, f"l{layer}_reverse", is_reverse=True)
             x = torch.cat((forwards, backwards), dim=2)
         return x
 
-    def _direction(self, x: Tensor, suffix: str, is_reverse: bool) -> Steps[Tensor]:
+    def _direction(self, x: Tensor, suffix: str, is_reverse: bool) -> Tensor:
         """One direction of one layer: `[B, T, in]` -> `[B, T, hidden]`."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         weights: list[Tensor] = [self.gru.get_parameter(f"{name}_{suffix}") for name in names]
@@ -55,7 +55,7 @@ class BiGru(nn.Module):
         for chunk in torch.split(x, GRU_STEP_FRAMES, dim=1):
             out, state = torch.gru(chunk, state, weights, True, 1, 0.0, False, False, True)
             parts.append(out)
-            yield
+            point()
         joined = torch.cat(parts, dim=1)
         return joined.flip(1) if is_reverse else joined
 
@@ -104,30 +104,20 @@ class Rmvpe(nn.Module):
 
         T is padded with zeros (in the log domain) to a multiple of 32, the answer cut back.
         """
-        return finish(self._salience_steps(log_mel))
-
-    def _salience_steps(self, log_mel: Tensor) -> Steps[Tensor]:
         num_frames = log_mel.shape[-1]
         x = F.pad(log_mel, (0, -num_frames % max(FRAME_MULTIPLE, self.config.frame_multiple)))
         x = x.transpose(1, 2)[:, None].to(self.cnn.weight.dtype)
-        x = self.cnn((yield from self.unet.steps(x)))
+        x = self.cnn(self.unet(x))
         x = x.transpose(1, 2).flatten(2)
-        yield
-        gru = self.fc[0]
-        assert isinstance(gru, BiGru)
-        x = yield from gru.steps(x)
-        logits: Tensor = self.fc[1](x)[:, :num_frames]
+        point()
+        logits: Tensor = self.fc(x)[:, :num_frames]
         return logits.float().sigmoid()
 
     def forward(self, samples: Tensor) -> Tensor:
         """`[B, n]` at 16 kHz -> salience `[B, n//160 + 1, 360]` float32. Any n >= 0."""
-        return finish(self.steps(samples))
-
-    def steps(self, samples: Tensor) -> Steps[Tensor]:
-        """`forward` with pauses."""
         log_mel = self.log_mel(samples)
-        yield
-        return (yield from self._salience_steps(log_mel))
+        point()
+        return self.salience(log_mel)
 
     def decode(self, salience: Tensor, threshold: float = DEFAULT_THRESHOLD) -> Tensor:
         """`[..., 360]` -> f0 in Hz `[...]`, 0 = unvoiced (SPEC 5.3)."""

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from anivoice.models.steps import Steps, finish
+from anivoice.models.pauses import point
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,10 @@ class RmvpeConfig:
 
 
 class ConvBlockRes(nn.Module):
-    """Two 3x3 convolutions with a residual path. `[B, in, T, M]` -> `[B, out, T, M]`."""
+    """Two 3x3 convolutions with a residual path. `[B, in, T, M]` -> `[B, out, T, M]`.
+
+    There is a point after each: not even a layer of a long recording is quick.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -44,12 +47,12 @@ class ConvBlockRes(nn.Module):
         )
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
-    def steps(self, x: Tensor) -> Steps[Tensor]:
+    def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv[:3](x)
-        yield
+        point()
         y = self.conv[3:](y)
         y.add_(self.shortcut(x))
-        yield
+        point()
         return y
 
 
@@ -61,8 +64,8 @@ class BlockChain(nn.Module):
         widths = [in_channels] + [out_channels] * num_blocks
         self.conv = nn.ModuleList(ConvBlockRes(widths[i], widths[i + 1]) for i in range(num_blocks))
 
-    def steps(self, x: Tensor) -> Steps[Tensor]:
-        return (yield from _in_turn(self.conv, x))
+    def forward(self, x: Tensor) -> Tensor:
+        return _in_turn(self.conv, x)
 
 
 class Encoder(nn.Module):
@@ -74,12 +77,11 @@ class Encoder(nn.Module):
         self.bn = nn.BatchNorm2d(1)
         self.layers = nn.ModuleList(BlockChain(a, b, config.num_blocks) for a, b in pairwise(widths))
 
-    def steps(self, x: Tensor) -> Steps[tuple[Tensor, list[Tensor]]]:
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         x = self.bn(x)
         skips = []
         for layer in self.layers:
-            assert isinstance(layer, BlockChain)
-            skips.append((yield from layer.steps(x)))
+            skips.append(layer(x))
             x = F.avg_pool2d(skips[-1], 2)
         return x, skips
 
@@ -91,8 +93,8 @@ class Intermediate(nn.Module):
         widths = [bottom // 2] + [bottom] * config.num_intermediate
         self.layers = nn.ModuleList(BlockChain(a, b, config.num_blocks) for a, b in pairwise(widths))
 
-    def steps(self, x: Tensor) -> Steps[Tensor]:
-        return (yield from _in_turn(self.layers, x))
+    def forward(self, x: Tensor) -> Tensor:
+        return _in_turn(self.layers, x)
 
 
 class DecoderLevel(nn.Module):
@@ -109,10 +111,10 @@ class DecoderLevel(nn.Module):
         widths = [2 * out_channels] + [out_channels] * num_blocks
         self.conv2 = nn.ModuleList(ConvBlockRes(a, b) for a, b in pairwise(widths))
 
-    def steps(self, x: Tensor, skip: Tensor) -> Steps[Tensor]:
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         x = torch.cat((self.conv1(x), skip), dim=1)
-        yield
-        return (yield from _in_turn(self.conv2, x))
+        point()
+        return _in_turn(self.conv2, x)
 
 
 class Decoder(nn.Module):
@@ -121,10 +123,9 @@ class Decoder(nn.Module):
         widths = [config.first_channels * 2**i for i in range(config.num_levels, 0, -1)]
         self.layers = nn.ModuleList(DecoderLevel(width, config.num_blocks) for width in widths)
 
-    def steps(self, x: Tensor, skips: list[Tensor]) -> Steps[Tensor]:
+    def forward(self, x: Tensor, skips: list[Tensor]) -> Tensor:
         for layer, skip in zip(self.layers, reversed(skips), strict=True):
-            assert isinstance(layer, DecoderLevel)
-            x = yield from layer.steps(x, skip)
+            x = layer(x, skip)
         return x
 
 
@@ -137,19 +138,14 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, 1, T, M]` -> `[B, first_channels, T, M]`."""
-        return finish(self.steps(x))
-
-    def steps(self, x: Tensor) -> Steps[Tensor]:
-        """`forward` with a pause after every convolution or so: not even a layer of a long recording is quick."""
-        x, skips = yield from self.encoder.steps(x)
-        x = yield from self.intermediate.steps(x)
-        return (yield from self.decoder.steps(x, skips))
+        x, skips = self.encoder(x)
+        y: Tensor = self.decoder(self.intermediate(x), skips)
+        return y
 
 
-def _in_turn(modules: nn.ModuleList, x: Tensor) -> Steps[Tensor]:
+def _in_turn(modules: nn.ModuleList, x: Tensor) -> Tensor:
     for module in modules:
-        assert isinstance(module, ConvBlockRes | BlockChain)
-        x = yield from module.steps(x)
+        x = module(x)
     return x
 
 

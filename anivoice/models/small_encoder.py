@@ -22,7 +22,7 @@ from anivoice.errors import InvalidModelFile
 from anivoice.models.cpu.packed_layers import for_short_windows
 from anivoice.models.encoder_mel import HOP_SAMPLES, MEAN_FRAMES, NUM_MELS, WINDOW_SAMPLES, MelFrontEnd, RunningMean
 from anivoice.models.layer_memory import LayerMemory, Reach, Widths
-from anivoice.models.steps import Steps, finish
+from anivoice.models.pauses import point
 from anivoice.models.stream_window import StreamWindow
 from anivoice.models.voice_config import Version
 
@@ -182,16 +182,13 @@ class SmallEncoder(nn.Module):
 
     def encode_mel(self, mel: Tensor) -> Tensor:
         """Log-mel `[B, M, 80]` float32 -> the phones' logits `[B, N, P]`, N = (M + 1) // 2."""
-        return finish(self._encode_steps(mel))
-
-    def _encode_steps(self, mel: Tensor) -> Steps[Tensor]:
         dtype = self.to_logits.weight.dtype
         difference, mean = self.running_mean(mel)
         x = self.stem(difference.to(dtype), mean.to(dtype))
-        yield
+        point()
         for layer in self.layers:
             x = layer(x)
-            yield
+            point()
         return self._logits(x)
 
     def _logits(self, x: Tensor) -> Tensor:
@@ -201,15 +198,10 @@ class SmallEncoder(nn.Module):
     def _padded(self, told: Tensor) -> Tensor:
         return F.pad(told, (0, self.config.feature_width - told.shape[2]))
 
-    def forward(self, samples: Tensor, version: Version) -> Tensor:
+    def forward(self, samples: Tensor, version: Version, window: StreamWindow | None = None) -> Tensor:
         """Content features of mono audio at 16 kHz: `[B, L]` -> `[B, N, 768]`, N = `num_frames(L)`.
 
         Too few samples for a frame give N = 0. Raises InvalidModelFile for v1 voices.
-        """
-        return finish(self.steps(samples, version))
-
-    def steps(self, samples: Tensor, version: Version, window: StreamWindow | None = None) -> Steps[Tensor]:
-        """`forward` with pauses, so that a long window holds nobody up.
 
         `window`: `samples` [1, L] on the CPU are a window of a stream, which has a memory. Its features `[1, N, P]` are
         without the zeros.
@@ -217,13 +209,12 @@ class SmallEncoder(nn.Module):
         feature_size = self.config.feature_size(version)
         num_frames = self.num_frames(samples.shape[1])
         if window is not None:
-            return (yield from self._stream_steps(samples, num_frames, window))
+            return self._stream(samples, num_frames, window)
         if num_frames == 0:
             return samples.new_zeros(samples.shape[0], 0, feature_size)
         mel = self.front_end(samples)
-        yield
-        logits = yield from self._encode_steps(mel)
-        return self._padded(told_features(logits[:, :num_frames]))
+        point()
+        return self._padded(told_features(self.encode_mel(mel)[:, :num_frames]))
 
     def new_memory(self, assumed_frames: int) -> LayerMemory:
         """For one stream."""
@@ -237,7 +228,7 @@ class SmallEncoder(nn.Module):
         """The layers as live streams on a CPU go through them."""
         return [for_short_windows(layer) for layer in self.layers]
 
-    def _stream_steps(self, samples: Tensor, num_frames: int, window: StreamWindow) -> Steps[Tensor]:
+    def _stream(self, samples: Tensor, num_frames: int, window: StreamWindow) -> Tensor:
         """What is told of each frame of the window, `[1, N, P]`."""
         memory = window.memory
         assert isinstance(memory, LayerMemory)
@@ -247,14 +238,14 @@ class SmallEncoder(nn.Module):
             return known
         before = memory.mel.shape[1]
         mel = torch.cat([memory.mel, self.front_end(samples[:, 2 * HOP_SAMPLES * num_known :])], dim=1)
-        yield
+        point()
         difference, mean = self.running_mean(mel, max(before - STEM_CONTEXT, 0))
         x = self.stem(difference, mean)[:, min(before, STEM_CONTEXT) // 2 :]
         inputs: list[Tensor] = []
         for layer, earlier in zip(self.stream_layers, memory.inputs, strict=True):
             inputs.append(torch.cat([earlier, x], dim=1))
             x = layer(inputs[-1], earlier.shape[1])
-            yield
+            point()
         told = torch.cat([known, told_features(self._logits(x))], dim=1)[:, :num_frames]
         num_settled = max(self.config.num_frames(window.num_samples - self.config.lookahead_samples), num_known)
         memory.keep(window.first_frame, told[:, :num_settled], mel, inputs, num_settled - num_known)

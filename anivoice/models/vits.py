@@ -16,7 +16,6 @@ from anivoice.models.attention import TransformerEncoder, masked
 from anivoice.models.flow import RECEPTIVE_FRAMES, Flow
 from anivoice.models.nsf_hifigan import MrfHifiGan, NsfHifiGan
 from anivoice.models.prior_memory import PriorMemory
-from anivoice.models.steps import Steps, finish
 from anivoice.models.voice_config import VoiceConfig
 
 NOISE_SCALE = 0.66666
@@ -52,21 +51,19 @@ class TextEncoder(nn.Module):
         )
         self.proj = nn.Conv1d(hidden, 2 * config.inter_channels, 1)
 
-    def steps(
-        self, content: Tensor, coarse_pitch: Tensor | None, mask: Tensor | None, first_frame: int
-    ) -> Steps[Prior]:
+    def forward(self, content: Tensor, coarse_pitch: Tensor | None, mask: Tensor | None, first_frame: int) -> Prior:
         """`content` `[B, T, F]`, `coarse_pitch` `[B, T]` 1..255 -> prior of the frames from `first_frame` on."""
-        x = yield from self.encoder.steps(self._embedded(content, coarse_pitch), mask, first_frame)
+        x = self.encoder(self._embedded(content, coarse_pitch), mask, first_frame)
         return self._prior(x, None if mask is None else mask[:, :, first_frame:])
 
-    def stream_steps(
+    def stream(
         self, content: Tensor, coarse_pitch: Tensor | None, memory: PriorMemory, start: int, num_settled: int
-    ) -> Steps[Prior]:
+    ) -> Prior:
         """`content` `[1, T, F]`, `coarse_pitch` `[1, T]` of a stream from its frame `start` on, of which the first
         `num_settled` will not be wanted again -> prior of the T frames. Before them is what `memory` knows.
         """
         x = self._embedded(content, coarse_pitch)
-        return self._prior((yield from self.encoder.stream(x, memory, start, num_settled)), None)
+        return self._prior(self.encoder.stream(x, memory, start, num_settled), None)
 
     def _embedded(self, content: Tensor, coarse_pitch: Tensor | None) -> Tensor:
         # Columns that are not there would be zeros (`small_encoder`).
@@ -103,25 +100,16 @@ class Synthesizer(nn.Module):
         `content` `[B, T, F]`; `coarse_pitch` `[B, T]` int 1..255, None for voices without f0; `lengths` `[B]` valid
         frames of each item, None when all are valid.
         """
-        return finish(self.prior_steps(content, coarse_pitch, lengths, first_frame))
-
-    def prior_steps(
-        self, content: Tensor, coarse_pitch: Tensor | None, lengths: Tensor | None = None, first_frame: int = 0
-    ) -> Steps[Prior]:
-        """`prior` with pauses."""
         mask = None
         if lengths is not None:
             frames = torch.arange(content.shape[1], device=content.device)
             mask = (frames < lengths.unsqueeze(1)).unsqueeze(1).to(content.dtype)
-        return self.enc_p.steps(content, coarse_pitch, mask, first_frame)
+        prior: Prior = self.enc_p(content, coarse_pitch, mask, first_frame)
+        return prior
 
     def latent(self, prior: Prior, g: Tensor, noise: Tensor | None = None) -> Tensor:
         """A draw from the prior through the reversed flow, `[B, C, T]`; `noise` as in `Prior.sample`."""
-        return finish(self.latent_steps(prior, g, noise))
-
-    def latent_steps(self, prior: Prior, g: Tensor, noise: Tensor | None = None) -> Steps[Tensor]:
-        """`latent` with pauses."""
-        z = yield from self.flow.reverse_steps(prior.sample(noise), prior.mask, g)
+        z = self.flow.reverse(prior.sample(noise), prior.mask, g)
         return masked(z, prior.mask)
 
     def decoder_input(

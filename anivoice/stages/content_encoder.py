@@ -7,7 +7,6 @@ from torch import Tensor
 
 from anivoice.checkpoints.content_file import load_content_model
 from anivoice.models.content_model import ContentModel
-from anivoice.models.steps import Steps, finish
 from anivoice.models.stream_window import StreamWindow
 from anivoice.models.voice_config import Version
 from anivoice.stages.stream_memory import StreamMemory
@@ -34,24 +33,23 @@ class ContentEncoder:
 
     def encode(self, samples: Tensor, version: Version) -> Tensor:
         """`[B, T]` float32 at 16 kHz -> `[B, N, F]` with N = (T - 400) // 320 + 1 and F = 256 (v1) or 768 (v2)."""
-        return finish(self.steps(samples, version))
-
-    def steps(self, samples: Tensor, version: Version) -> Steps[Tensor]:
-        """`encode` with pauses."""
-        return self.model.steps(samples.to(self.device, self.dtype), version)
+        features: Tensor = self.model(samples.to(self.device, self.dtype), version)
+        return features
 
     @property
     def remembers(self) -> bool:
-        """Whether `stream_steps` saves anything: where computing is slow, on the CPU."""
+        """Whether `encode_stream` saves anything: where computing is slow, on the CPU."""
         return self.device.type == "cpu" and self.dtype == torch.float32
 
-    def stream_steps(
+    def encode_stream(
         self, samples: Tensor, version: Version, memory: StreamMemory, first_frame: int, num_samples: int
-    ) -> Steps[Tensor]:
-        """As `steps`, for a window `[1, T]` of a stream that begins at its frame `first_frame` of 20 ms, of which so
+    ) -> Tensor:
+        """As `encode`, for a window `[1, T]` of a stream that begins at its frame `first_frame` of 20 ms, of which so
         far `num_samples` are there. What `memory` knows of it is not computed again, where that is worth its while.
         """
         if not self.remembers:
-            return self.steps(samples, version)
+            return self.encode(samples, version)
         content = memory.of("content", self.model, lambda: self.model.new_memory(memory.assumed_frames))
-        return self.model.steps(samples.to(self.dtype), version, StreamWindow(content, first_frame, num_samples))
+        window = StreamWindow(content, first_frame, num_samples)
+        features: Tensor = self.model(samples.to(self.dtype), version, window)
+        return features

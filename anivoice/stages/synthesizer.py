@@ -4,7 +4,6 @@ Shape letters: B windows, T frames of 10 ms, S output samples per frame.
 """
 
 import threading
-from collections.abc import Generator
 
 import torch
 from torch import Tensor
@@ -74,19 +73,12 @@ class VoiceSynthesizer:
                 del self._kernels[next(iter(self._kernels))]
         return kernel
 
-    def waveform_steps(
-        self, z: Tensor, g: Tensor, source: Tensor | None, *, shared: bool
-    ) -> Generator[str, None, Tensor]:
-        """`[B, T * S]` float32 by the decoder that suits the device; on the CPU in tiles, `shared` out or not."""
-        if self.cpu_decoder is None:
-            waveform: Tensor = self.model.dec(z, g, source)
-            yield "decoder"
-            return waveform.float()
-        tiles = []
-        for tile in self.cpu_decoder.decode_tiles(z, g, source, shared=shared):
-            tiles.append(tile)
-            yield "decoder"
-        return torch.cat(tiles, dim=1)
+    def decode(self, z: Tensor, g: Tensor, source: Tensor | None, *, shared: bool) -> Tensor:
+        """`[B, T * S]` float32 by the decoder that suits the device; on the CPU `shared` out or not."""
+        if self.cpu_decoder is not None:
+            return self.cpu_decoder(z, g, source, shared=shared)
+        waveform: Tensor = self.model.dec(z, g, source)
+        return waveform.float()
 
     def checked_speaker(self, speaker_id: int) -> int:
         """`speaker_id` if the voice has it, else raises InvalidParameter."""

@@ -6,7 +6,7 @@ a tensor, so that streams of one layout and voice are computed together. A file'
 """
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from anivoice.frames import WindowLayout
 from anivoice.models.prior_memory import PriorMemory
 from anivoice.models.sine_source import phase_after
-from anivoice.models.steps import Steps, finish, named
 from anivoice.models.vits import Prior, flow_first_frame
 from anivoice.stages.content_encoder import ContentEncoder
 from anivoice.stages.pitch.contour import coarse_pitch, interpolate_unvoiced
@@ -128,7 +127,7 @@ class WindowSynthesis:
 
     @property
     def constants(self) -> list[Tensor]:
-        """Tensors that `steps` uses beside its input."""
+        """Tensors that it uses beside its input."""
         return [self.synthesizer.resampling_kernel(self.stretched_samples)] if self.is_stretched else []
 
     def features(
@@ -161,39 +160,19 @@ class WindowSynthesis:
         first = self.layout.first_decoded_frame
         return self._advance(x, first, first + self.layout.block_frames)
 
-    def steps(self, x: SynthesisInput, remembered: Sequence[PriorWindow] | None = None) -> Generator[str, None, Tensor]:
-        """Yields the stage's name after each piece of work; returns the wanted waveform `[B, decode_frames * S]`.
+    def __call__(self, x: SynthesisInput) -> Tensor:
+        """The wanted waveform `[B, decode_frames * S]`."""
+        return self.decode(self.latent(self.prior(x), x), x)
 
-        `remembered`: the prior does not hear the windows, but goes on from what each stream's memory knows.
-        """
-        model = self.synthesizer.model
-        g = model.speaker(x.speaker_ids)
-        prior = yield from named("prior", self._prior(x) if remembered is None else self._stream_prior(x, remembered))
-        z = yield from named("flow", model.latent_steps(prior, g, x.latent_noise))
-        z = z[:, :, self.start - self.flow_start : self.stop - self.flow_start]
-        waveform = yield from self._decode(z, g, x)
-        wanted = waveform[:, (self.layout.first_decoded_frame - self.start) * self.S :]
-        return wanted[:, : self.layout.decode_frames * self.S]
-
-    def at_once(self, x: SynthesisInput) -> Tensor:
-        """The same without pauses."""
-        return finish(self.steps(x))
-
-    def _halo(self, num_frames: int) -> int:
-        """More, where several frames are decoded as one."""
-        if not self.is_stretched:
-            return num_frames
-        return math.ceil(num_frames * self.S / min(self.stretched_samples, self.S)) + NUM_RESAMPLING_FRAMES
-
-    def _prior(self, x: SynthesisInput) -> Steps[Prior]:
+    def prior(self, x: SynthesisInput) -> Prior:
         """Of the frames from `flow_start` on."""
         features, coarse = x.features[:, self.prior_start :], self._coarse(x)
         coarse = None if coarse is None else coarse[:, self.prior_start :]
         first_frame = self.flow_start - self.prior_start
-        return self.synthesizer.model.prior_steps(features, coarse, first_frame=first_frame)
+        return self.synthesizer.model.prior(features, coarse, first_frame=first_frame)
 
-    def _stream_prior(self, x: SynthesisInput, remembered: Sequence[PriorWindow]) -> Steps[Prior]:
-        """The same, stream by stream."""
+    def stream_prior(self, x: SynthesisInput, remembered: Sequence[PriorWindow]) -> Prior:
+        """The same, stream by stream: it does not hear the windows, but goes on from what each memory knows."""
         coarse, rows = self._coarse(x), []
         for row, window in enumerate(remembered):
             wanted = window.first_frame + self.flow_start
@@ -202,11 +181,30 @@ class WindowSynthesis:
             first = start - window.first_frame
             pitch = None if coarse is None else coarse[row : row + 1, first:]
             features = x.features[row : row + 1, first:]
-            text_encoder = self.synthesizer.model.enc_p
-            prior = yield from text_encoder.stream_steps(features, pitch, window.memory, start, num_settled)
+            prior = self.synthesizer.model.enc_p.stream(features, pitch, window.memory, start, num_settled)
             rows.append((prior.mean[:, :, wanted - start :], prior.log_std[:, :, wanted - start :]))
         means, log_stds = zip(*rows, strict=True)
         return Prior(torch.cat(means), torch.cat(log_stds), None)
+
+    def latent(self, prior: Prior, x: SynthesisInput) -> Tensor:
+        """Of the decoded frames, `[B, C, stop - start]`."""
+        z = self.synthesizer.model.latent(prior, self._speaker(x), x.latent_noise)
+        return z[:, :, self.start - self.flow_start : self.stop - self.flow_start]
+
+    def decode(self, z: Tensor, x: SynthesisInput) -> Tensor:
+        """The wanted waveform `[B, decode_frames * S]` float32."""
+        waveform = self._decoded(z, self._speaker(x), x)
+        wanted = waveform[:, (self.layout.first_decoded_frame - self.start) * self.S :]
+        return wanted[:, : self.layout.decode_frames * self.S]
+
+    def _speaker(self, x: SynthesisInput) -> Tensor:
+        return self.synthesizer.model.speaker(x.speaker_ids)
+
+    def _halo(self, num_frames: int) -> int:
+        """More, where several frames are decoded as one."""
+        if not self.is_stretched:
+            return num_frames
+        return math.ceil(num_frames * self.S / min(self.stretched_samples, self.S)) + NUM_RESAMPLING_FRAMES
 
     def _coarse(self, x: SynthesisInput) -> Tensor | None:
         """The network is told the pitch that it makes, before resampling shifts pitch and formants together."""
@@ -223,7 +221,7 @@ class WindowSynthesis:
         advanced = self._advance(x, self.start, self.layout.first_decoded_frame)
         return torch.remainder(2 * x.phase - advanced, 1.0)
 
-    def _decode(self, z: Tensor, g: Tensor, x: SynthesisInput) -> Generator[str, None, Tensor]:
+    def _decoded(self, z: Tensor, g: Tensor, x: SynthesisInput) -> Tensor:
         """Waveform `[B, (stop - start) * S]` float32."""
         model, S = self.synthesizer.model, self.S
         num_frames = self.stop - self.start
@@ -231,14 +229,14 @@ class WindowSynthesis:
         phase = None if x.f0_hz is None else self._phase_at_start(x)
         if x.grid is None:
             z, source = model.decoder_input(z, f0, phase, x.source_noise)
-            return (yield from self.synthesizer.waveform_steps(z, g, source, shared=self.is_shared))
+            return self.synthesizer.decode(z, g, source, shared=self.is_shared)
         num_samples = num_frames * self.stretched_samples
         # As many frames as any place on the grid needs: then all windows have one shape.
         num_stretched = -(-(S - 1 + num_samples) // S)
         offset = -x.grid.double() / self.stretched_samples
         stretch = self.stretched_samples / S
         z, source = model.decoder_input(z, f0, phase, x.source_noise, num_stretched, stretch, offset)
-        waveform = yield from self.synthesizer.waveform_steps(z, g, source, shared=self.is_shared)
+        waveform = self.synthesizer.decode(z, g, source, shared=self.is_shared)
         places = x.grid.unsqueeze(1) + torch.arange(num_samples, device=x.grid.device)
         (kernel,) = self.constants
         return resample(waveform.gather(1, places), self.stretched_samples, S, kernel)[:, : num_frames * S]

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from anivoice.models.attention import RelativeAttention, masked
 from anivoice.models.flow import Coupling, Flow, WaveNet
 from anivoice.models.nsf_hifigan import NsfHifiGan
-from anivoice.models.steps import finish
 from anivoice.models.vits import Prior, Synthesizer
 from anivoice.models.voice_config import VoiceConfig
 from anivoice.training.spectra import VoiceMel, mel_window_samples, stft_magnitude
@@ -116,7 +115,7 @@ class PosteriorEncoder(nn.Module):
         pad = self.num_fft - self.hop_samples
         padded = nn.functional.pad(waveform.unsqueeze(1), (pad // 2, pad - pad // 2), mode="reflect").squeeze(1)
         spectrum = stft_magnitude(padded, self.num_fft, self.hop_samples, self.window)
-        mean, log_std = self.proj(finish(self.enc.steps(self.pre(spectrum), None, g))).chunk(2, dim=1)
+        mean, log_std = self.proj(self.enc(self.pre(spectrum), None, g)).chunk(2, dim=1)
         return mean, log_std
 
 
@@ -182,7 +181,7 @@ def flow_forward(flow: Flow, z: Tensor, g: Tensor) -> Tensor:
     for layer in flow.flows:
         if isinstance(layer, Coupling):
             z0, z1 = z.chunk(2, dim=1)
-            z = torch.cat([z0, z1 + layer.post(finish(layer.enc.steps(layer.pre(z0), None, g)))], dim=1)
+            z = torch.cat([z0, z1 + layer.post(layer.enc(layer.pre(z0), None, g))], dim=1)
         else:
             z = z.flip(1)
     return z

@@ -18,8 +18,8 @@ from anivoice.engine.batch import WarmWindowRequest, WindowRequest, WindowResult
 from anivoice.engine.cuda_graphs import MAX_GRAPHS_PER_OWNER, GraphCache, batch_size_for
 from anivoice.engine.cuda_streams import CudaLanes
 from anivoice.engine.runner import TorchRunner
+from anivoice.engine.steps import finish
 from anivoice.engine.streams import CONTENT, PITCH, SYNTHESIZER, batch_sizes
-from anivoice.models.steps import finish
 from anivoice.stages.options import ConversionOptions
 
 CPU = torch.device("cpu")

@@ -122,7 +122,7 @@ def test_full_computes_blocks_as_often_as_they_come() -> None:
     assert len(device.runner.begun) == pytest.approx(10, abs=1)
     one = device.runner.begun[0]
     assert isinstance(one, WindowRequest)
-    assert one.shape == request().shape
+    assert one.layout == request().layout
     assert one.window_frame == 0, "as in the middle of a stream"
     assert device.runner.num_nudges == 0
 

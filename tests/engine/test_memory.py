@@ -16,9 +16,9 @@ from anivoice.engine.batch import Job, WarmWindowRequest, WindowRequest
 from anivoice.engine.cuda_streams import CudaLanes
 from anivoice.engine.engine import Engine
 from anivoice.engine.runner import TorchRunner
+from anivoice.engine.steps import finish
 from anivoice.engine.streams import Array
 from anivoice.errors import Unavailable
-from anivoice.models.steps import finish
 from anivoice.voices.voice import Voice
 
 CPU = torch.device("cpu")

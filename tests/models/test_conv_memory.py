@@ -9,7 +9,6 @@ from torch import Tensor
 
 from anivoice.models.conv_memory import ConvMemory
 from anivoice.models.hubert_features import FeatureExtractor
-from anivoice.models.steps import finish
 from anivoice.models.stream_window import StreamWindow
 
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
@@ -40,7 +39,7 @@ def window_of(recording: Tensor, first_frame: int) -> Tensor:
 def heard(
     extractor: FeatureExtractor, memory: ConvMemory, samples: Tensor, first_frame: int, missing: int = 0
 ) -> Tensor:
-    return finish(extractor.stream_steps(samples, StreamWindow(memory, first_frame, len(samples) - missing)))
+    return extractor.stream(samples, StreamWindow(memory, first_frame, len(samples) - missing))
 
 
 def relative(one: Tensor, other: Tensor) -> float:

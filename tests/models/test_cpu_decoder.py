@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from anivoice.errors import Cancelled
 from anivoice.models.cpu import toom_cook as fast_conv
 from anivoice.models.cpu.decoder import CpuDecoder, Decoder, Tuning, part_bounds
 from anivoice.models.cpu.threads import WorkThreads
 from anivoice.models.nsf_hifigan import MrfHifiGan, NsfHifiGan
+from anivoice.models.pauses import pausing
 from anivoice.models.voice_config import VoiceConfig
 
 SMALL_TILES = Tuning(segment_rows=70, segments_width=32, min_direct_products=40)
@@ -109,26 +111,41 @@ def test_a_tile_is_not_overwritten_by_the_next_one(segment_rows: int) -> None:
 
 
 @torch.inference_mode()
-def test_tiles_come_one_by_one_and_join_to_the_waveform() -> None:
+def test_a_long_signal_has_many_points() -> None:
     config = config_of((10, 4), (3, 7, 11), has_f0=True, resblock="1")
     decoder = decoder_of(config, 3)
     inputs = inputs_of(config, 2, 500)
-    pieces = list(CpuDecoder(decoder, SMALL_TILES).decode_tiles(*inputs))
-    assert sum(piece.shape[1] > 0 for piece in pieces) > 3
-    assert sum(piece.shape[1] == 0 for piece in pieces) > 3
-    assert all(piece.shape[0] == 2 for piece in pieces)
-    torch.testing.assert_close(torch.cat(pieces, 1), decoder(*inputs), rtol=0, atol=1e-5)
+    points: list[None] = []
+    with pausing(lambda: points.append(None)):
+        waveform = CpuDecoder(decoder, SMALL_TILES)(*inputs)
+    assert len(points) > 50
+    torch.testing.assert_close(waveform, decoder(*inputs), rtol=0, atol=1e-5)
 
 
 @torch.inference_mode()
-def test_tiles_may_be_abandoned_and_interleaved() -> None:
+def test_at_a_point_another_signal_may_be_decoded_or_the_work_ended() -> None:
     config = config_of((10, 4), (3, 7), has_f0=True, resblock="1")
     decoder = decoder_of(config, 4)
     fast = CpuDecoder(decoder, SMALL_TILES)
-    inputs, others = inputs_of(config, 1, 300), inputs_of(config, 1, 300)
-    next(fast.decode_tiles(*others))
-    interleaved = [pair[0] for pair in zip(fast.decode_tiles(*inputs), fast.decode_tiles(*others), strict=True)]
-    torch.testing.assert_close(torch.cat(interleaved, 1), decoder(*inputs), rtol=0, atol=1e-5)
+    inputs, others = inputs_of(config, 1, 300), inputs_of(config, 1, 200)
+    made: list[Tensor] = []
+
+    def decode_others() -> None:
+        if len(made) < 3:
+            with pausing(None):
+                made.append(fast(*others))
+
+    def end() -> None:
+        raise Cancelled("the caller went away")
+
+    with pausing(decode_others):
+        waveform = fast(*inputs)
+    with pausing(end), pytest.raises(Cancelled):
+        fast(*inputs)
+    torch.testing.assert_close(waveform, decoder(*inputs), rtol=0, atol=1e-5)
+    for other in made:
+        torch.testing.assert_close(other, decoder(*others), rtol=0, atol=1e-5)
+    torch.testing.assert_close(fast(*inputs), decoder(*inputs), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("resblock", ["1", "2"])
@@ -175,8 +192,8 @@ def test_several_threads_give_the_same_waveform(threads: WorkThreads, num_frames
     config = config_of((10, 4, 2), (3, 7, 11), has_f0=True, resblock="1")
     decoder = decoder_of(config, 6)
     inputs = inputs_of(config, 2, num_frames)
-    pieces = list(CpuDecoder(decoder, SMALL_TILES if small_tiles else None, threads).decode_tiles(*inputs))
-    torch.testing.assert_close(torch.cat(pieces, 1), decoder(*inputs), rtol=0, atol=1e-5)
+    waveform = CpuDecoder(decoder, SMALL_TILES if small_tiles else None, threads)(*inputs)
+    torch.testing.assert_close(waveform, decoder(*inputs), rtol=0, atol=1e-5)
 
 
 @torch.inference_mode()
@@ -187,7 +204,7 @@ def test_what_is_not_shared_needs_no_other_thread() -> None:
     decoder = decoder_of(config, 8)
     inputs = inputs_of(config, 1, 300)
     cpu_decoder = CpuDecoder(decoder, SMALL_TILES, threads)
-    alone = torch.cat(list(cpu_decoder.decode_tiles(*inputs, shared=False)), 1)
+    alone = cpu_decoder(*inputs, shared=False)
     torch.testing.assert_close(alone, decoder(*inputs), rtol=0, atol=1e-5)
     with pytest.raises(RuntimeError, match="shutdown"):
-        list(cpu_decoder.decode_tiles(*inputs))
+        cpu_decoder(*inputs)

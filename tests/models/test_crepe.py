@@ -8,7 +8,6 @@ from torch import Tensor
 
 from anivoice.errors import InvalidModelFile
 from anivoice.models.crepe import LongConv, bins_to_hz, build_crepe, frequency_to_bin
-from anivoice.models.steps import finish
 
 
 def random_state(channels: list[int]) -> dict[str, Tensor]:
@@ -57,9 +56,9 @@ def test_long_conv_equals_a_padded_one(num_places: int) -> None:
 def test_batches_do_not_matter() -> None:
     network = build_crepe(random_state([8, 4, 4, 4, 6, 8]))
     samples = torch.randn(5000, generator=torch.Generator().manual_seed(7))
-    whole = finish(network.activation_steps(samples, 1000))
+    whole = network.activation(samples, 1000)
     assert whole.shape == (32, 360)
-    torch.testing.assert_close(finish(network.activation_steps(samples, 5)), whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(network.activation(samples, 5), whole, atol=1e-5, rtol=0)
 
 
 def test_bins_and_frequencies_belong_together() -> None:

@@ -8,7 +8,6 @@ from torch import Tensor
 from anivoice.models.encoder_mel import MelFrontEnd
 from anivoice.models.layer_memory import LayerMemory
 from anivoice.models.small_encoder import SmallEncoder
-from anivoice.models.steps import finish
 from anivoice.models.stream_window import StreamWindow
 
 HOP = 320
@@ -40,7 +39,7 @@ def told(model: SmallEncoder, samples: Tensor) -> Tensor:
 
 
 def heard(model: SmallEncoder, memory: LayerMemory, samples: Tensor, first_frame: int, missing: int = 0) -> Tensor:
-    return finish(model.steps(samples, "v2", StreamWindow(memory, first_frame, samples.shape[1] - missing)))
+    return model(samples, "v2", StreamWindow(memory, first_frame, samples.shape[1] - missing))
 
 
 def window_of(recording: Tensor, first_frame: int) -> Tensor:

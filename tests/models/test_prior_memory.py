@@ -9,7 +9,6 @@ from torch import Tensor
 
 from anivoice.checkpoints.voice_file import load_voice_file
 from anivoice.models.prior_memory import HISTORY_FRAMES, PriorMemory
-from anivoice.models.steps import finish
 from anivoice.models.vits import Synthesizer, TextEncoder, build_synthesizer
 from anivoice.voices.assets import EMBEDDED_VOICE
 
@@ -51,13 +50,13 @@ def computed(
     wanted = end - WANTED
     start = memory.start(wanted, CONTEXT)
     features, pitch = (part[:, start:end] for part in spoken)
-    steps = text_encoder.stream_steps(features, pitch, memory, start, wanted + BLOCK - start)
-    return finish(steps).mean[:, :, wanted - start :], end - start
+    prior = text_encoder.stream(features, pitch, memory, start, wanted + BLOCK - start)
+    return prior.mean[:, :, wanted - start :], end - start
 
 
 def by_itself(text_encoder: TextEncoder, spoken: tuple[Tensor, Tensor], start: int, end: int) -> Tensor:
     features, pitch = (part[:, start:end] for part in spoken)
-    return finish(text_encoder.steps(features, pitch, None, end - start - WANTED)).mean
+    return text_encoder(features, pitch, None, end - start - WANTED).mean
 
 
 def ends() -> Iterator[int]:

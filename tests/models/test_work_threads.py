@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from anivoice.models.cpu.threads import on_one_thread, one_thread
+from anivoice.models.cpu.threads import WorkThreads, one_thread
+from anivoice.models.pauses import pausing, point
 
 
 @pytest.fixture(autouse=True)
@@ -27,15 +28,22 @@ def test_torch_has_one_thread_inside_and_its_own_number_after_an_error() -> None
     assert torch.get_num_threads() == 2
 
 
-def test_each_step_has_one_thread_and_the_pauses_have_all() -> None:
-    def steps() -> Iterator[int]:
-        yield torch.get_num_threads()
-        yield torch.get_num_threads()
-        return torch.get_num_threads()
+def test_nothing_comes_in_between_on_one_thread() -> None:
+    seen: list[int] = []
+    with pausing(lambda: seen.append(torch.get_num_threads())):
+        with one_thread():
+            point()
+        point()
+    assert seen == [2]
 
-    def all_steps() -> Iterator[int]:
-        assert (yield from on_one_thread(steps())) == 1
 
-    for seen in all_steps():
-        assert (seen, torch.get_num_threads()) == (1, 2)
-    assert torch.get_num_threads() == 2
+def test_work_is_shared_out_and_comes_back_in_order() -> None:
+    threads = WorkThreads(2)
+    try:
+        assert threads.run(lambda item: (item, torch.is_inference_mode_enabled()), [3, 1, 2]) == [
+            (3, True),
+            (1, True),
+            (2, True),
+        ]
+    finally:
+        threads.shutdown()

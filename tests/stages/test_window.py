@@ -7,7 +7,6 @@ from conformance import OWN_VECTORS
 from anivoice.checkpoints.voice_file import load_voice_file
 from anivoice.frames import WindowLayout
 from anivoice.models.prior_memory import PriorMemory
-from anivoice.models.steps import finish
 from anivoice.models.vits import build_synthesizer
 from anivoice.stages.synthesizer import VoiceSynthesizer
 from anivoice.stages.window import PriorWindow, SynthesisInput, WindowSynthesis
@@ -34,7 +33,10 @@ def made(prior_context_frames: int | None, num_changed: int, remembers: bool = F
         torch.zeros(1, dtype=torch.long),
     )
     with torch.inference_mode():
-        return finish(synthesis.steps(x, [PriorWindow(PriorMemory(), first_frame=1000)] if remembers else None))
+        if not remembers:
+            return synthesis(x)
+        prior = synthesis.stream_prior(x, [PriorWindow(PriorMemory(), first_frame=1000)])
+        return synthesis.decode(synthesis.latent(prior, x), x)
 
 
 @pytest.mark.parametrize(("prior_context_frames", "num_heard"), [(None, 0), (20, 0), (20, 140)])

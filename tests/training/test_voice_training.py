@@ -14,7 +14,6 @@ from anivoice.checkpoints.index_file import read_index_file
 from anivoice.checkpoints.voice_file import load_voice_file
 from anivoice.errors import InvalidModelFile, InvalidParameter
 from anivoice.models.flow import Flow
-from anivoice.models.steps import finish
 from anivoice.models.vits import Prior, Synthesizer, build_synthesizer
 from anivoice.stages.retrieval import Retriever
 from anivoice.training.voice_data import SliceSet
@@ -208,7 +207,7 @@ def test_an_untrained_flow_is_the_identity_and_the_prior_certain() -> None:
     torch.manual_seed(0)
     model = new_synthesizer(TINY, "mel")
     z, g = torch.randn(1, 20, 9), torch.randn(1, 4, 1)
-    assert torch.equal(finish(model.flow.reverse_steps(z, None, g)), z)
+    assert torch.equal(model.flow.reverse(z, None, g), z)
     assert model.flow.shifts_nothing()
     prior = model.prior(torch.randn(1, 9, 768), torch.ones(1, 9, dtype=torch.long))
     assert torch.all(prior.log_std == NO_VARIANCE_LOG_STD)
@@ -231,7 +230,7 @@ def test_the_flow_forward_undoes_its_reverse() -> None:
     torch.manual_seed(0)
     flow = Flow(20, 16, 4)
     z, g = torch.randn(2, 20, 30), torch.randn(2, 4, 1)
-    assert torch.allclose(flow_forward(flow, finish(flow.reverse_steps(z, None, g)), g), z, atol=1e-5)
+    assert torch.allclose(flow_forward(flow, flow.reverse(z, None, g), g), z, atol=1e-5)
 
 
 def test_a_flow_that_shifts_nothing_is_not_computed() -> None:
@@ -240,7 +239,7 @@ def test_a_flow_that_shifts_nothing_is_not_computed() -> None:
     built = build_synthesizer(TINY, plain.state_dict())
     assert built.flow.is_identity
     z, g = torch.randn(1, 20, 9), torch.randn(1, 4, 1)
-    assert finish(built.flow.reverse_steps(z, None, g)) is z
+    assert built.flow.reverse(z, None, g) is z
     assert not build_synthesizer(TINY, new_synthesizer(TINY, "mel").state_dict() | shifted(plain)).flow.is_identity
 
 

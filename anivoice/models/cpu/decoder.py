@@ -3,7 +3,7 @@
 Two things make it fast: convolutions with fewer multiplications (see `fast_conv`) and work on tiles of time.
 
 Tiling. The decoder is a chain of steps; each turns a signal of rows `[rows, C]` into another one. For the output rows
-`[lo, hi)` a step needs the input rows `[a(lo), b(hi))`, which reach beyond by its halo. `_stream` asks the step before
+`[lo, hi)` a step needs the input rows `[a(lo), b(hi))`, which reach beyond by its halo. `_Tiles` asks the step before
 for just as many rows as the next tile needs and drops what is no longer needed: memory is bounded by the tiles, and
 each row is computed once (a stage's halo, 60 rows on each side at the usual sizes, twice). Rows outside the signal do
 not exist: tiles are cut at the signal's ends, where a convolution's own zero padding is what the whole signal would
@@ -11,28 +11,32 @@ see, too. Inside, what a tile's false ends spoil is at most the halo, and that i
 waveform as the whole.
 
 Threads. A tile's matrix products are too small to be shared out (two threads gained nothing, measured), so each thread
-takes a part of every tile's rows, with the stage's halo around it. The threads wait for each other at every pause.
+takes a part of every tile's rows, with the stage's halo around it. The threads wait for each other after every group of
+convolutions, where other work may come in between.
 
 Shape letters: B batch, C channels, T frames of 10 ms, S output samples per frame, G speaker embedding channels,
 R segments that are worked on side by side.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anivoice.models.cpu.residual import Block, ResidualRows, groups_of
+from anivoice.models.cpu.residual import Block, ResidualRows, group_places, groups_of
 from anivoice.models.cpu.threads import WorkThreads
 from anivoice.models.cpu.toom_cook import MIN_DIRECT_PRODUCTS, RowLayout, Scratch, bias_of
 from anivoice.models.nsf_hifigan import LAST_SLOPE, SLOPE, MrfHifiGan, NsfHifiGan
-from anivoice.models.steps import Steps
+from anivoice.models.pauses import point
 
 Decoder = NsfHifiGan | MrfHifiGan
+S = TypeVar("S")
+T = TypeVar("T")
 
 FRAMES_PER_TILE = 64
 SAMPLES_PER_TILE = 4800
@@ -67,31 +71,51 @@ class Step(Protocol):
         """Input rows that output rows `[lo, hi)` depend on, not yet cut at the signal's ends."""
         ...
 
-    def __call__(self, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Iterator[Tensor]:
-        """Output rows `[lo, hi)` of a signal of `num_rows`, with pauses before; `x` are input rows from `first` on."""
+    def __call__(self, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Tensor:
+        """Output rows `[lo, hi)` of a signal of `num_rows`; `x` are input rows from `first` on."""
         ...
 
 
-def _stream(step: Step, pieces: Iterator[Tensor], num_input_rows: int) -> Iterator[Tensor]:
-    """Output rows of a step in tiles of equal length, from consecutive pieces of its input rows.
+class _Whole:
+    """A signal that is there already, in one tile."""
 
-    An empty piece is a pause: it goes through all steps to the caller.
-    """
-    num_rows = num_input_rows * step.rate
-    tile_rows = math.ceil(num_rows / max(1, round(num_rows / step.tile_rows)))
-    window, first = torch.empty(0), 0
-    for lo in range(0, num_rows, tile_rows):
-        hi = min(lo + tile_rows, num_rows)
-        a, b = step.input_range(lo, hi)
-        a, b = max(a, 0), min(b, num_input_rows)
-        window, first = window[a - first :], a
-        while first + len(window) < b:
-            piece = next(pieces)
-            if len(piece):
-                window = torch.cat([window, piece]) if len(window) else piece
-            else:
-                yield piece
-        yield from step(window[: b - first], first, lo, hi, num_rows)
+    def __init__(self, rows: Tensor) -> None:
+        self._rows = rows
+        self.num_rows = len(rows)
+
+    def next_tile(self) -> Tensor:
+        """Asked for but once."""
+        return self._rows
+
+
+class _Tiles:
+    """Output rows of a step in tiles of equal length, from those of the step before."""
+
+    def __init__(self, step: Step, before: "_Whole | _Tiles") -> None:
+        self.step, self.before = step, before
+        self.num_rows: int = before.num_rows * step.rate
+        num_tiles = max(1, round(self.num_rows / step.tile_rows))
+        self._tile_rows = math.ceil(self.num_rows / num_tiles)
+        self._window, self._first, self._lo = torch.empty(0), 0, 0
+
+    def next_tile(self) -> Tensor:
+        """The next rows, as long as there are any."""
+        lo, hi = self._lo, min(self._lo + self._tile_rows, self.num_rows)
+        a, b = self.step.input_range(lo, hi)
+        a, b = max(a, 0), min(b, self.before.num_rows)
+        window = self._window[a - self._first :]
+        while a + len(window) < b:
+            piece = self.before.next_tile()
+            window = torch.cat([window, piece]) if len(window) else piece
+        self._window, self._first, self._lo = window, a, hi
+        return self.step(window[: b - a], a, lo, hi, self.num_rows)
+
+    def all_rows(self) -> Tensor:
+        """The whole signal."""
+        tiles = [self.next_tile()]
+        while self._lo < self.num_rows:
+            tiles.append(self.next_tile())
+        return torch.cat(tiles)
 
 
 class _Speaker:
@@ -107,9 +131,9 @@ class _Speaker:
     def input_range(self, lo: int, hi: int) -> tuple[int, int]:
         return lo - self.reach, hi + self.reach
 
-    def __call__(self, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Iterator[Tensor]:
+    def __call__(self, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Tensor:
         y: Tensor = self.conv(x.t()) + self.condition
-        yield y[:, lo - first : hi - first].t().contiguous()
+        return y[:, lo - first : hi - first].t().contiguous()
 
 
 class _Stage:
@@ -187,6 +211,7 @@ class _StageOfSignal:
         self, stage: _Stage, source: Tensor | None, scratches: list[Scratch], threads: WorkThreads | None
     ) -> None:
         self.threads, self.scratches = threads, scratches
+        self.places = group_places(stage.blocks)
         self.residuals: list[ResidualRows | None] = [None] * len(scratches)
         self.stage, self.rate, self.tile_rows = stage, stage.rate, stage.tile_rows * len(scratches)
         self.source = None if source is None else F.pad(source, (stage.noise_padding, stage.noise_padding))
@@ -196,35 +221,47 @@ class _StageOfSignal:
         lo, hi = max(lo - stage.halo, 0) + stage.padding, hi + stage.halo + stage.padding
         return (lo - stage.kernel_size) // stage.rate + 1, (hi - 1) // stage.rate + 1
 
-    def __call__(self, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Iterator[Tensor]:
+    def __call__(self, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Tensor:
         bounds = part_bounds(lo, hi, len(self.scratches), self.stage.halo)
-        parts = [self._part(i, x, first, a, b, num_rows) for i, (a, b) in enumerate(pairwise(bounds))]
-        works = parts[0] if self.threads is None or len(parts) == 1 else self.threads.steps(parts)
-        pause = x.new_empty(0, self.stage.channels)
-        while True:
-            try:
-                next(works)
-            except StopIteration as end:
-                yield from end.value if isinstance(end.value, list) else [end.value]
-                return
-            yield pause
+        parts = [_Part(i, a, b) for i, (a, b) in enumerate(pairwise(bounds))]
+        residuals = self._run(lambda part: self._loaded(part, x, first, num_rows), parts)
+        for place in self.places:
+            point()
+            self._run(partial(ResidualRows.compute, place=place), residuals)
+        sums = self._run(ResidualRows.sum, residuals)
+        starts = [part.lo - max(part.lo - self.stage.halo, 0) for part in parts]
+        wanted = zip(sums, starts, parts, strict=True)
+        return torch.cat([rows[start : start + part.hi - part.lo] for rows, start, part in wanted])
 
-    def _part(self, number: int, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Steps[Tensor]:
-        """Output rows `[lo, hi)`."""
+    def _run(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+        """One item after the other, or each on a thread."""
+        if self.threads is None or len(items) == 1:
+            return [work(item) for item in items]
+        return self.threads.run(work, items)
+
+    def _loaded(self, part: "_Part", x: Tensor, first: int, num_rows: int) -> ResidualRows:
+        """What the residual blocks make the part from."""
         stage = self.stage
-        a, b = max(lo - stage.halo, 0), min(hi + stage.halo, num_rows)
-        start, stop = (row - first for row in self.input_range(lo, hi))
+        a, b = max(part.lo - stage.halo, 0), min(part.hi + stage.halo, num_rows)
+        start, stop = (row - first for row in self.input_range(part.lo, part.hi))
         start = max(start, 0)
         y = stage.upsample(F.leaky_relu(x[start:stop], SLOPE), first + start, a, b)
         if self.source is not None:
             stage.add_source(y, self.source, a, b)
-        residual = self.residuals[number]
+        residual = self.residuals[part.number]
         if residual is None or residual.layout.num_samples != len(y):
-            residual = ResidualRows(stage.blocks, stage.layout(len(y)), self.scratches[number])
-            self.residuals[number] = residual
+            residual = ResidualRows(stage.blocks, stage.layout(len(y)), self.scratches[part.number])
+            self.residuals[part.number] = residual
         residual.load(y)
-        yield from residual.steps()
-        return residual.sum()[lo - a : hi - a]
+        return residual
+
+
+class _Part(NamedTuple):
+    """Output rows `[lo, hi)` of a tile; `number` is that of the thread's memory."""
+
+    number: int
+    lo: int
+    hi: int
 
 
 def part_bounds(lo: int, hi: int, num_parts: int, halo: int) -> list[int]:
@@ -250,12 +287,12 @@ class _Waveform:
     def input_range(self, lo: int, hi: int) -> tuple[int, int]:
         return lo - self.reach, hi + self.reach
 
-    def __call__(self, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Iterator[Tensor]:
+    def __call__(self, x: Tensor, first: int, lo: int, hi: int, num_rows: int) -> Tensor:
         taps = F.leaky_relu(x, LAST_SLOPE) @ self.weight
         before = first - (lo - self.reach)
         taps = F.pad(taps, (0, 0, before, hi - lo + 2 * self.reach - before - len(taps)))
         shifted = [taps[i : i + hi - lo, i] for i in range(taps.shape[1])]
-        yield torch.tanh(torch.stack(shifted).sum(0) + self.bias)
+        return torch.tanh(torch.stack(shifted).sum(0) + self.bias)
 
 
 class CpuDecoder:
@@ -285,46 +322,31 @@ class CpuDecoder:
         """Memory of the transformed weights."""
         return sum(stage.num_bytes for stage in self._stages)
 
-    def __call__(self, z: Tensor, g: Tensor, source: Tensor | None) -> Tensor:
-        """`z` `[B, C, T]`, `g` `[B, G, 1]`, `source` `[B, 1, T * S]` (f0 models) -> waveform `[B, T * S]` in -1..1."""
-        return torch.cat(list(self.decode_tiles(z, g, source)), dim=1)
+    def __call__(self, z: Tensor, g: Tensor, source: Tensor | None, *, shared: bool = True) -> Tensor:
+        """`z` `[B, C, T]`, `g` `[B, G, 1]`, `source` `[B, 1, T * S]` (f0 models) -> waveform `[B, T * S]` in -1..1.
 
-    def decode_tiles(self, z: Tensor, g: Tensor, source: Tensor | None, *, shared: bool = True) -> Iterator[Tensor]:
-        """Consecutive pieces `[B, n]` of the waveform, many of them empty (n = 0).
-
-        Between two pieces the caller may do other work; each takes at most a few tens of ms to compute at full size.
-        `shared`: among the threads; otherwise the caller's computes alone.
+        `shared`: among the threads; otherwise the caller's computes alone. Between two points lie at most a few tens of
+        ms at full size.
         """
         threads = self._threads if shared else None
         sources = [None] * len(z) if source is None else source[:, 0]
-        items = [self._decode_item(*item, threads) for item in zip(z, g, sources, strict=True)]
-        while True:
-            with torch.inference_mode():
-                pieces = [next(item, None) for item in items]
-            tensors = [piece for piece in pieces if piece is not None]
-            if not tensors:
-                return
-            yield torch.stack([piece.flatten() for piece in tensors])
+        with torch.inference_mode():
+            return torch.stack([self._decode_item(*item, threads) for item in zip(z, g, sources, strict=True)])
 
-    def _decode_item(
-        self, z: Tensor, g: Tensor, source: Tensor | None, threads: WorkThreads | None
-    ) -> Iterator[Tensor]:
-        """`z` `[C, T]`, `g` `[G, 1]`, `source` `[T * S]` -> consecutive pieces `[n]`."""
-        num_rows = z.shape[1]
+    def _decode_item(self, z: Tensor, g: Tensor, source: Tensor | None, threads: WorkThreads | None) -> Tensor:
+        """`z` `[C, T]`, `g` `[G, 1]`, `source` `[T * S]` -> `[T * S]`."""
         scratches = [Scratch() for _ in range(1 if threads is None else threads.num_threads)]
-        pieces = _stream(_Speaker(self._pre, self._cond(g)), iter([z.t()]), num_rows)
+        tiles = _Tiles(_Speaker(self._pre, self._cond(g)), _Whole(z.t()))
         for stage in self._stages:
-            pieces = _stream(_StageOfSignal(stage, source, scratches, threads), pieces, num_rows)
-            num_rows *= stage.rate
-        return _stream(self._post, pieces, num_rows)
+            tiles = _Tiles(_StageOfSignal(stage, source, scratches, threads), tiles)
+        return _Tiles(self._post, tiles).all_rows()
 
 
-def _stage_modules(decoder: Decoder) -> Iterator[tuple[nn.Module, nn.Module | None, nn.Module]]:
+def _stage_modules(decoder: Decoder) -> list[tuple[nn.Module, nn.Module | None, nn.Module]]:
     """Per stage: transposed convolution, source convolution (None without f0), residual blocks."""
     if isinstance(decoder, MrfHifiGan):
-        yield from zip(decoder.upsamples, decoder.noise_convs, decoder.mrfs, strict=True)
-        return
+        return list(zip(decoder.upsamples, decoder.noise_convs, decoder.mrfs, strict=True))
     noise_convs = decoder.noise_convs if hasattr(decoder, "noise_convs") else [None] * len(decoder.ups)
     n = decoder.num_kernels
-    for i, (up, noise) in enumerate(zip(decoder.ups, noise_convs, strict=True)):
-        yield up, noise, decoder.resblocks[i * n : (i + 1) * n]
+    stages = enumerate(zip(decoder.ups, noise_convs, strict=True))
+    return [(up, noise, decoder.resblocks[i * n : (i + 1) * n]) for i, (up, noise) in stages]

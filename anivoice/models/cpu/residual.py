@@ -3,7 +3,7 @@
 Shape letters: C channels, L rows of the tile, R segments that are worked on side by side.
 """
 
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +16,20 @@ Block = list[list[RowConv]]
 """Groups of convolutions, each with a skip connection around it."""
 
 
+class GroupPlace(NamedTuple):
+    """Which group of which block."""
+
+    block: int
+    group: int
+
+
+def group_places(blocks: list[Block]) -> list[GroupPlace]:
+    """All groups in the order in which they are computed."""
+    return [GroupPlace(i, j) for i, block in enumerate(blocks) for j in range(len(block))]
+
+
 class ResidualRows:
-    """The residual blocks of a stage on tiles of one length: `load`, all `steps`, `sum`."""
+    """The residual blocks of a stage on tiles of one length: `load`, `compute` all groups in their order, `sum`."""
 
     def __init__(self, blocks: list[Block], layout: RowLayout, scratch: Scratch) -> None:
         self.blocks, self.layout, self.scratch = blocks, layout, scratch
@@ -31,16 +43,16 @@ class ResidualRows:
         x = F.pad(x, (0, 0, 0, self.layout.num_rows * R - L))
         self.input.copy_(x.view(R, -1, C).transpose(0, 1))
 
-    def steps(self) -> Iterator[None]:
-        """Sums up the blocks; a pause before each group of convolutions."""
-        for i, block in enumerate(self.blocks):
-            out = self.x if i else self.total
+    def compute(self, place: GroupPlace) -> None:
+        """One group of convolutions."""
+        block = self.blocks[place.block]
+        # The first block works on the sum itself, each other one beside it.
+        out = self.x if place.block else self.total
+        if place.group == 0:
             out.inner.copy_(self.input)
-            for group in block:
-                yield
-                self._add_group(group, out)
-            if i:
-                self.total.inner.add_(out.inner)
+        self._add_group(block[place.group], out)
+        if place.block and place.group == len(block) - 1:
+            self.total.inner.add_(out.inner)
 
     def sum(self) -> Tensor:
         """Sum over the blocks, `[L, C]`. Rows near false ends are wrong, up to the stage's halo."""

@@ -2,14 +2,15 @@
 is too small even for that, on one thread.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import torch
 
-from anivoice.models.steps import Steps, each_inside
+from anivoice.models.pauses import pausing
 from anivoice.process import prepare_compute_thread
 
 S = TypeVar("S")
@@ -25,39 +26,25 @@ class WorkThreads(ThreadPoolExecutor):
         )
         self.num_threads = num_threads
 
-    def steps(self, works: Sequence[Steps[T]]) -> Steps[list[T]]:
-        """All `works`, a step of each at a time side by side; the caller waits. A pause after each round."""
-        results: dict[int, T] = {}
-        while running := [i for i in range(len(works)) if i not in results]:
-            for i, end in zip(running, self.map(_next, [works[i] for i in running]), strict=True):
-                if end is not None:
-                    results[i] = end.value
-            yield
-        return [results[i] for i in range(len(works))]
+    def run(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+        """`work` of all items, side by side; the caller waits."""
+        return list(self.map(partial(_in_inference_mode, work), items))
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """What torch computes inside, the calling thread computes alone."""
+    """What torch computes inside, the calling thread computes alone and without a pause: other work wants them all."""
     # The number belongs to the calling thread; setting it takes a fifth of a microsecond.
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with pausing(None):
+            yield
     finally:
         torch.set_num_threads(num_threads)
 
 
-def on_one_thread(steps: Generator[S, None, T]) -> Generator[S, None, T]:
-    """`steps`, each in `one_thread`."""
-    return each_inside(one_thread, steps)
-
-
-def _next(work: Steps[T]) -> StopIteration | None:
-    """Its end, if this was the last step. In inference mode, which belongs to the thread."""
+def _in_inference_mode(work: Callable[[S], T], item: S) -> T:
+    """The mode belongs to the thread."""
     with torch.inference_mode():
-        try:
-            next(work)
-        except StopIteration as end:
-            return end
-    return None
+        return work(item)

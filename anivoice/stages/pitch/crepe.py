@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anivoice.models.crepe import NUM_BINS, Crepe, bins_to_hz, frequency_to_bin
-from anivoice.models.steps import Steps, finish
+from anivoice.models.pauses import point
 
 MIN_HZ = 50.0
 MAX_HZ = 1100.0
@@ -31,25 +31,21 @@ class CrepePitch:
 
     @torch.no_grad()
     def __call__(self, samples: Tensor) -> Tensor:
-        return finish(self.steps(samples))
-
-    def steps(self, samples: Tensor) -> Steps[Tensor]:
-        """The same with pauses."""
         rows = []
         for row in samples:
-            f0, periodicity = yield from self.raw_contour_steps(row)
+            f0, periodicity = self.raw_contour(row)
             rows.append(torch.where(median_of_three(periodicity) < MIN_PERIODICITY, 0.0, mean_of_three(f0)))
         return torch.stack(rows)
 
-    def raw_contour_steps(self, samples: Tensor) -> Steps[tuple[Tensor, Tensor]]:
+    def raw_contour(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """`[T]` -> f0 in Hz and periodicity 0..1, both `[T//160 + 1]`, before the filters."""
         # On a CPU few frames at once, so that a layer's values stay in the cache.
         frames_per_batch = CPU_FRAMES_PER_BATCH if samples.device.type == "cpu" else GPU_FRAMES_PER_BATCH
-        activations = yield from self.network.activation_steps(samples, frames_per_batch)
+        activations = self.network.activation(samples, frames_per_batch)
         lowest, highest = int(frequency_to_bin(MIN_HZ)), int(np.ceil(frequency_to_bin(MAX_HZ)))
         activations[:, :lowest] = -torch.inf
         activations[:, highest:] = -torch.inf
-        bins = torch.from_numpy((yield from search_steps(activations.softmax(dim=1).cpu().numpy())))
+        bins = torch.from_numpy(search_bins(activations.softmax(dim=1).cpu().numpy()))
         periodicity = activations.gather(1, bins[:, None].to(samples.device))[:, 0]
         return bins_to_hz(bins).to(samples.device), periodicity
 
@@ -71,21 +67,16 @@ def mean_of_three(values: Tensor) -> Tensor:
 
 def search_bins(probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
     """`[P, 360]` -> the most likely sequence of bins `[P]`, steps of less than 12 bins. Restarts every 512 frames."""
-    return finish(search_steps(probabilities))
-
-
-def search_steps(probabilities: NDArray[np.float32]) -> Steps[NDArray[np.int64]]:
-    """`search_bins` with pauses."""
     num_whole = len(probabilities) // FRAMES_PER_SEARCH
     whole, rest = np.split(probabilities, [num_whole * FRAMES_PER_SEARCH])
     paths = []
     for part in (whole.reshape(num_whole, FRAMES_PER_SEARCH, NUM_BINS), rest[None]):
         if part.size:
-            paths.append((yield from _viterbi(part)).reshape(-1))
+            paths.append(_viterbi(part).reshape(-1))
     return np.concatenate(paths)
 
 
-def _viterbi(probabilities: NDArray[np.float32]) -> Steps[NDArray[np.int64]]:
+def _viterbi(probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
     """`[S, P, 360]`, S independent sequences -> `[S, P]`.
 
     Any bin may follow any other, those 12 or more away at a tiny probability.
@@ -105,7 +96,7 @@ def _viterbi(probabilities: NDArray[np.float32]) -> Steps[NDArray[np.int64]]:
         came_from[frame] = np.where(far > best, far_origin, origin)
         value = np.maximum(best, far) + log_probability[:, frame]
         if frame % FRAMES_PER_STEP == 0:
-            yield
+            point()
     return _backtrack(came_from, value.argmax(axis=1))
 
 

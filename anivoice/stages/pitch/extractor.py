@@ -1,7 +1,7 @@
 """Which pitch methods are installed, and the pitch of a stretch of audio by the one that was chosen."""
 
 import threading
-from collections.abc import Callable, Generator, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +13,6 @@ from torch import Tensor
 from anivoice.checkpoints.file_stamp import Stamp, stamp_of
 from anivoice.checkpoints.safe_pickle import float_state, load_torch_file
 from anivoice.errors import MissingAsset
-from anivoice.models.steps import Steps
 from anivoice.stages.pitch.contour import fit_frames, num_pitch_frames
 from anivoice.stages.pitch.host_thread import compute_beside
 from anivoice.stages.pitch.hybrid import mix_contours
@@ -24,17 +23,6 @@ PitchEstimator = Callable[[Tensor], Tensor]
 """`[B, T]` float32 at 16 kHz on the extractor's device -> f0 in Hz `[B, T//160 + 1]`, 0 = unvoiced."""
 
 Placing = Callable[[], PitchEstimator]
-
-
-@runtime_checkable
-class SteppedEstimator(Protocol):
-    """A PitchEstimator that can pause."""
-
-    def __call__(self, samples: Tensor) -> Tensor: ...
-
-    def steps(self, samples: Tensor) -> Steps[Tensor]:
-        """The same with pauses."""
-        ...
 
 
 @runtime_checkable
@@ -50,11 +38,9 @@ class RememberingEstimator(Protocol):
         ...
 
 
-Pause = Future[Tensor] | None
-"""Where `PitchExtractor.steps` pauses: until that is done, or for whatever else there is to do."""
-
 DEFAULT_HYBRID_WEIGHT = 0.33
 REALTIME_PM = "pm (realtime)"
+NOTHING_DONE: Mapping[str, Tensor] = {}
 
 
 class PitchExtractor:
@@ -115,18 +101,24 @@ class PitchExtractor:
         return "rmvpe" if self.available("rmvpe") else "fcpe"
 
     def estimate(
-        self, samples: Tensor, algo: str, f0_method_weight: float = DEFAULT_HYBRID_WEIGHT, realtime: bool = False
+        self,
+        samples: Tensor,
+        algo: str,
+        f0_method_weight: float = DEFAULT_HYBRID_WEIGHT,
+        realtime: bool = False,
+        done: Mapping[str, Tensor] = NOTHING_DONE,
     ) -> Tensor:
         """`[T]` or `[B, T]` at 16 kHz -> f0 in Hz `[T//160 + 1]` or `[B, T//160 + 1]` float32, 0 = unvoiced.
 
         `algo` is a method or "hybrid[a+b]"; `f0_method_weight` 0..1 is the share of b. `realtime` chooses the frames
-        that pm gives to a short window (SPEC 6.1); the other methods do not distinguish. The result is on the
+        that pm gives to a short window (SPEC 6.1); the other methods do not distinguish. `done`: contours that were
+        computed already, by method. The result is on the
         extractor's device and never NaN. Raises InvalidParameter for an unknown method, MissingAsset for one whose
         weights or package are not installed, InvalidModelFile if its weights cannot be used.
         """
         estimators = self._estimators_of(algo, realtime)
         batch = self._batch(samples)
-        contours = [estimate(batch) for estimate in estimators.values()]
+        contours = [done[name].to(self.device) if name in done else run(batch) for name, run in estimators.items()]
         f0 = _mixed(contours, f0_method_weight, num_pitch_frames(batch.shape[-1]))
         return f0 if samples.ndim > 1 else f0[0]
 
@@ -147,23 +139,14 @@ class PitchExtractor:
         f0 = estimator.stream(self._batch(samples), memory, first_frame, first_wanted, num_ahead)
         return torch.nan_to_num(f0[0], nan=0.0, posinf=0.0, neginf=0.0)
 
-    def steps(self, samples: Tensor, algo: str, f0_method_weight: float) -> Generator[Pause, None, Tensor]:
-        """`estimate` with pauses, for a long recording. What cannot pause is computed on a thread of its own."""
+    def begin_beside(self, samples: Tensor, algo: str) -> dict[str, Future[Tensor]]:
+        """The methods of `algo` that compute a whole recording in one call are begun, each on a thread of its own. For
+        `estimate` when they are done. Raises as `estimate`.
+        """
+        batch = self._batch(samples).cpu()
         estimators = self._estimators_of(algo, realtime=False)
-        batch = self._batch(samples)
-        contours = []
-        for name, estimate in estimators.items():
-            if PITCH_METHODS[name].runs_on_host:
-                future = compute_beside(estimate, batch.cpu())
-                while not future.done():
-                    yield future
-                contours.append(future.result().to(self.device))
-            elif isinstance(estimate, SteppedEstimator):
-                contours.append((yield from estimate.steps(batch)))
-            else:
-                contours.append(estimate(batch))
-        f0 = _mixed(contours, f0_method_weight, num_pitch_frames(batch.shape[-1]))
-        return f0 if samples.ndim > 1 else f0[0]
+        on_host = {name: estimate for name, estimate in estimators.items() if PITCH_METHODS[name].runs_on_host}
+        return {name: compute_beside(estimate, batch) for name, estimate in on_host.items()}
 
     def _estimators_of(self, algo: str, realtime: bool) -> dict[str, PitchEstimator]:
         """By name. All, before any computes: a missing one should say so at once."""

@@ -6,7 +6,6 @@ from torch import Tensor
 from anivoice.models.fcpe import Fcpe
 from anivoice.models.fcpe_memory import FcpeMemory
 from anivoice.models.rmvpe import Rmvpe
-from anivoice.models.steps import Steps, finish
 from anivoice.models.stream_window import PitchWindow
 from anivoice.stages.pitch.methods import PITCH_METHODS
 from anivoice.stages.stream_memory import StreamMemory
@@ -29,11 +28,7 @@ class SaliencePitch:
 
     @torch.no_grad()
     def __call__(self, samples: Tensor) -> Tensor:
-        return finish(self.steps(samples))
-
-    def steps(self, samples: Tensor) -> Steps[Tensor]:
-        """The same with pauses."""
-        return self.decode((yield from self.network.steps(samples)))
+        return self.decode(self.network(samples))
 
     def decode(self, salience: Tensor) -> Tensor:
         """Salience `[B, T, N]` -> f0 `[B, T]` in Hz."""

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anivoice.models.fcpe import DEFAULT_THRESHOLD
-from anivoice.models.steps import finish
 from anivoice.stages.pitch.contour import coarse_pitch, interpolate_unvoiced, legacy_dio_contour
 from anivoice.stages.pitch.crepe import CrepePitch
 from anivoice.stages.pitch.extractor import PitchExtractor
@@ -117,7 +116,7 @@ def test_crepe_before_the_filters(
     crepe = extractor._estimators[method]
     assert isinstance(crepe, CrepePitch)
     with torch.inference_mode():
-        f0, periodicity = finish(crepe.raw_contour_steps(speech))
+        f0, periodicity = crepe.raw_contour(speech)
     rtol = rtol_of(side, "crepe")
     np.testing.assert_allclose(f0.numpy(), expected[f"{name}_raw"], rtol=rtol)
     np.testing.assert_allclose(periodicity.numpy(), expected[f"{name}_pd"], rtol=rtol)

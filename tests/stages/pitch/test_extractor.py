@@ -1,7 +1,6 @@
 import os
 import threading
-from collections.abc import Generator, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anivoice.errors import InvalidModelFile, InvalidParameter, MissingAsset
+from anivoice.models.pauses import pausing
 from anivoice.stages.pitch import extractor as extractor_module
 from anivoice.stages.pitch.crepe import mean_of_three, median_of_three, search_bins
-from anivoice.stages.pitch.extractor import Pause, PitchExtractor
+from anivoice.stages.pitch.extractor import PitchExtractor
 from anivoice.stages.pitch.methods import PITCH_METHODS
 
 CPU = torch.device("cpu")
@@ -302,28 +302,21 @@ def test_filters_of_three_by_hand() -> None:
     assert mean_of_three(values[:1]).tolist() == [3.0]
 
 
-def in_steps(steps: Generator[Pause, None, Tensor]) -> tuple[Tensor, list[Pause]]:
-    """The result, and all pauses."""
-    pauses = []
-    while True:
-        try:
-            pauses.append(next(steps))
-        except StopIteration as end:
-            return end.value, pauses
-
-
 @pytest.mark.parametrize("algo", [*BUNDLED_METHODS, "rmvpe", "hybrid[dio+rmvpe]"])
-def test_in_steps_the_pitch_of_a_recording_is_the_same(
+def test_with_pauses_the_pitch_of_a_recording_is_the_same(
     extractor: PitchExtractor, algo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples, _ = harmonic_glide(32000)
+    points: list[None] = []
     with torch.inference_mode():
         whole = extractor.estimate(samples, algo, 0.4)
         monkeypatch.setattr("anivoice.models.rmvpe.GRU_STEP_FRAMES", 50)
         monkeypatch.setattr("anivoice.models.fcpe.STEP_FRAMES", 70)
-        f0, pauses = in_steps(extractor.steps(samples, algo, 0.4))
+        done = {name: future.result(60) for name, future in extractor.begin_beside(samples, algo).items()}
+        with pausing(lambda: points.append(None)):
+            f0 = extractor.estimate(samples, algo, 0.4, done=done)
     torch.testing.assert_close(f0, whole, rtol=1e-4, atol=1e-3)
-    assert pauses.count(None) > 20 or PITCH_METHODS[algo].runs_on_host
+    assert len(points) > 20 or PITCH_METHODS[algo].runs_on_host
 
 
 def test_what_cannot_pause_is_computed_on_another_thread(tmp_path: Path) -> None:
@@ -334,14 +327,11 @@ def test_what_cannot_pause_is_computed_on_another_thread(tmp_path: Path) -> None
         assert threading.current_thread() is not threading.main_thread()
         return torch.full((len(samples), samples.shape[-1] // 160 + 1), 111.0)
 
-    steps = PitchExtractor(tmp_path, CPU, torch.float32, {"harvest": slow}).steps(torch.zeros(800), "harvest", 0.0)
-    pauses = [next(steps) for _ in range(3)]
-    assert isinstance(pauses[0], Future)
-    assert not any(pause is None or pause.done() for pause in pauses)
+    extractor = PitchExtractor(tmp_path, CPU, torch.float32, {"harvest": slow})
+    future = extractor.begin_beside(torch.zeros(800), "harvest")["harvest"]
+    assert not future.done()
     may_go_on.set()
-    pauses[0].result(10)
-    f0, further = in_steps(steps)
-    assert further == []
+    f0 = extractor.estimate(torch.zeros(800), "harvest", 0.0, done={"harvest": future.result(10)})
     assert f0.tolist() == [111.0] * 6
 
 
@@ -351,4 +341,4 @@ def test_a_failure_on_the_other_thread_is_raised_here(tmp_path: Path) -> None:
 
     extractor = PitchExtractor(tmp_path, CPU, torch.float32, {"pm": broken})
     with pytest.raises(InvalidModelFile, match="broken"):
-        in_steps(extractor.steps(torch.zeros(800), "pm", 0.0))
+        extractor.begin_beside(torch.zeros(800), "pm")["pm"].result(10)
