@@ -96,6 +96,10 @@ class Settings(BaseSettings):
         le=64,
         description="Threads that store uploads, read results and load files; conversions have their own.",
     )
+    mark_synthetic: bool = Field(
+        True,
+        description="Say in the tags of converted files, and in a header of answers with audio, that it is synthetic.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
 
     @field_validator("gpu_index", mode="before")

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from anivoice.audio.envelope import FrameRms, VolumeEnvelope
-from anivoice.audio.files import OutputFormat, Scratch, decode, encode
+from anivoice.audio.files import SYNTHETIC_NOTE, OutputFormat, Scratch, decode, encode
 from anivoice.audio.resampler import StreamResampler
 from anivoice.audio.segmentation import (
     DEFAULT_PROFILE,
@@ -71,6 +71,7 @@ class ConversionTask:
     output_format: OutputFormat = "wav"
     output_rate_hz: int | None = None
     max_seconds: float = 4 * 3600
+    marks_synthetic: bool = True
 
     @property
     def unvoiced_f0(self) -> UnvoicedF0:
@@ -162,7 +163,9 @@ def convert_file(
         num_samples = max(round(info.num_frames * rate_hz / info.sample_rate_hz), 1)
         peak = _finish(converted, envelope, finished, task.voice.config.sample_rate_hz, rate_hz, num_samples, job)
         blocks = _until_cancelled(finished.blocks(), job)
-        encode(blocks, 1 / max(1.0, peak / MAX_OUTPUT_PEAK), destination, rate_hz, task.output_format)
+        gain = 1 / max(1.0, peak / MAX_OUTPUT_PEAK)
+        note = SYNTHETIC_NOTE if task.marks_synthetic else None
+        encode(blocks, gain, destination, rate_hz, task.output_format, note)
     notes = (*info.notes, *notes_on(task.voice, task.parameters))
     return ConversionReport(rate_hz, num_samples, info.num_frames / info.sample_rate_hz, notes)
 

@@ -24,6 +24,9 @@ CONTENT_TYPES: dict[OutputFormat, str] = {
 }
 MP3_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 MIN_RATE_HZ, MAX_RATE_HZ = 8000, 192000
+SYNTHETIC_NOTE = "Synthetic voice: speech changed by a computer (anivoice)."
+"""The comment in the tags of every converted file (EU AI Act, Article 50: marked in a machine-readable way)."""
+
 INT16_SCALE = 32768
 
 
@@ -176,12 +179,24 @@ def resolve_output_rate(output_format: OutputFormat, asked_hz: int | None, voice
     return rate_hz
 
 
-def encode(blocks: Iterator[NDArray[np.float32]], gain: float, to: BinaryIO, rate_hz: int, fmt: OutputFormat) -> None:
-    """Writes float32 blocks times `gain`: wav and flac as int16, truncated towards zero (SPEC 10 step 8)."""
+def encode(
+    blocks: Iterator[NDArray[np.float32]],
+    gain: float,
+    to: BinaryIO,
+    rate_hz: int,
+    fmt: OutputFormat,
+    comment: str | None = SYNTHETIC_NOTE,
+) -> None:
+    """Writes float32 blocks times `gain`: wav and flac as int16, truncated towards zero (SPEC 10 step 8).
+
+    `comment` goes into the file's tags, in every format.
+    """
     import soundfile
 
     subtype = {"wav": "PCM_16", "flac": "PCM_16", "ogg": "VORBIS", "mp3": "MPEG_LAYER_III"}[fmt]
     with soundfile.SoundFile(to, "w", rate_hz, 1, subtype, format=fmt.upper()) as sound:
+        if comment is not None:
+            sound.comment = comment
         for block in blocks:
             scaled = block * np.float32(gain)
             sound.write(to_int16(scaled) if subtype == "PCM_16" else scaled)

@@ -75,6 +75,7 @@ def convert_paths(
         with runtime.voices.using(str(parameters.model_name), parameters.index_rate > 0) as voice:
             task = resolve(voice, parameters, runtime.runner.pitch)
             print(f"voice {voice.name}, pitch {task.pitch_algo}, seed {task.seed}", file=sys.stderr)
+            task = replace(task, marks_synthetic=settings.mark_synthetic)
             return _convert_all(runtime, task, pairs, output_rate_hz, settings.max_audio_seconds, quiet)
     finally:
         runtime.engine.stop()

@@ -114,6 +114,7 @@ class FileConverter:
             output_format=output_format,
             output_rate_hz=rate_hz,
             max_seconds=settings.max_audio_seconds,
+            marks_synthetic=settings.mark_synthetic,
         )
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

@@ -141,6 +141,7 @@ def convert_upload(
             output_format=parameters.output_format,
             output_rate_hz=rate_hz,
             max_seconds=state.settings.max_audio_seconds,
+            marks_synthetic=state.settings.mark_synthetic,
         )
         started_s = time.perf_counter()
         report = convert_file(runtime.engine, task, upload, result, job)

@@ -34,7 +34,7 @@ CORS_EXPOSED_HEADERS = (
     "Content-Disposition, Retry-After, Server-Timing, X-Request-Id, X-Anivoice-Voice, X-Anivoice-Pitch-Method, "
     "X-Anivoice-Seed, X-Anivoice-Notes, X-Anivoice-Index, X-Anivoice-Index-File, X-Anivoice-Index-Reason, "
     "X-Anivoice-Sample-Rate, X-Anivoice-Audio-Seconds, "
-    "X-Anivoice-Real-Time-Factor"
+    "X-Anivoice-Real-Time-Factor, X-Anivoice-Synthetic"
 )
 
 
@@ -101,12 +101,19 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     response.headers["X-Request-Id"] = request.get(REQUEST_ID, "")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers[hdrs.SERVER] = "anivoice"
+    if _brings_changed_audio(request, response) and request.app[APP_STATE].settings.mark_synthetic:
+        response.headers["X-Anivoice-Synthetic"] = "true"
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is not None:
         response.headers.add(hdrs.VARY, hdrs.ORIGIN)
         if request.app[APP_STATE].origins.admits(origin, request.headers.get(hdrs.HOST)):
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
             response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = CORS_EXPOSED_HEADERS
+
+
+def _brings_changed_audio(request: web.Request, response: web.StreamResponse) -> bool:
+    is_stream = isinstance(response, web.WebSocketResponse) and "session_id" in request.match_info
+    return is_stream or response.content_type.startswith("audio/")
 
 
 def _preflight(request: web.Request, origin: str, host: str | None) -> web.Response:

@@ -46,6 +46,7 @@ ANSWER_HEADERS = {
     "X-Anivoice-Sample-Rate": "Sample rate of the answer in Hz.",
     "X-Anivoice-Audio-Seconds": "Length of the answer in seconds.",
     "X-Anivoice-Real-Time-Factor": "Time of the conversion over the length of the audio; below 1 is faster than live.",
+    "X-Anivoice-Synthetic": "`true`: a computer made this voice. Left out where the server's settings say so.",
     "Server-Timing": "Milliseconds of upload, wait (for a turn, and loading the voice) and convert.",
 }
 

@@ -59,6 +59,7 @@ class ReadyEvent(Message):
     crossfade_ms: float = Field(description="Crossfade between blocks, ms.")
     lookahead_ms: float = Field(description="Look-ahead, ms.")
     latency_ms: LatencyMs = Field(description="The promised delay, term by term, ms.")
+    synthetic: Literal[True] = Field(True, description="A computer makes the voice; say so to those who hear it.")
 
 
 class StatsEvent(Message):
