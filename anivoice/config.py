@@ -39,7 +39,8 @@ class Settings(BaseSettings):
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Web origins (https://host:port) whose pages may call the server, separated by commas; * for all.",
+        description="Web origins (https://host:port, null, file://) whose pages may call the server, separated by "
+        "commas; * for all.",
     )
     weights_dir: Path = Field(Path("weights"), description="Folder of the voices and the shared networks.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the networks run.")
@@ -111,6 +112,16 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            scheme, separator, rest = value.partition("://")
+            is_plain = bool(scheme and separator and rest) and not set(rest) & set("/?# ")
+            if value.lower() not in ("*", "null", "file://") and not is_plain:
+                raise ValueError(f"{value!r} is no origin; write it as https://{value.strip('/') or 'host'}")
+        return values
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None, env_file: Path | None = Path(".env")) -> Settings:

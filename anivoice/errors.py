@@ -11,6 +11,7 @@
     ├── Conflict              409   the session has a connection already
     ├── TooLarge              413   an upload, message or recording over the limit
     ├── UndecodableAudio      415   bytes that are no audio we can read
+    ├── UpgradeRequired       426   a WebSocket that was asked for as a page
     ├── Cancelled             499   the caller went away, nobody reads the answer
     └── Unavailable           503   try again later
         ├── OverQuota         429   this caller has as much at once as is allowed
@@ -75,6 +76,11 @@ class TooLarge(AnivoiceError):
 class UndecodableAudio(AnivoiceError):
     http_status = 415
     websocket_close_code = 1008
+
+
+class UpgradeRequired(AnivoiceError):
+    http_status = 426
+    websocket_close_code = 1002
 
 
 class Cancelled(AnivoiceError):

@@ -4,9 +4,10 @@ They serve the form fields of `POST /convert`, the JSON bodies, the command line
 """
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from anivoice.errors import InvalidParameter
 from anivoice.models.voice_config import UnvoicedF0
@@ -14,6 +15,9 @@ from anivoice.stages.pitch.methods import PITCH_METHODS, parse_pitch_algo
 from anivoice.voices.names import MAX_NAME_CHARS, fault_of_name, plain_name
 
 MAX_SPEAKER_ID = 65535
+_METHOD = f"({'|'.join(PITCH_METHODS)})"
+PITCH_PATTERN = rf"^({_METHOD}|hybrid\[{_METHOD}\+{_METHOD}\]|)$"
+"""What clients may send as a pitch method; capitals are taken, too."""
 MAX_SEED = 2**63 - 1
 
 
@@ -23,6 +27,20 @@ def _blank_is_none(value: object) -> object:
 
 
 Blank = BeforeValidator(_blank_is_none)
+
+
+def _choices(annotation: Any) -> tuple[object, ...]:
+    """The values of the `Literal` in a type, () without one."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    is_union = get_origin(annotation) in (Union, UnionType)
+    return tuple(value for part in get_args(annotation) if is_union for value in _choices(part))
+
+
+def _choice(annotation: Any, text: str) -> object:
+    """The choice that `text` writes, else `text`."""
+    meant = text.strip().lower()
+    return next((choice for choice in _choices(annotation) if str(choice).lower() == meant), text)
 
 
 class ConversionParameters(BaseModel):
@@ -44,6 +62,7 @@ class ConversionParameters(BaseModel):
         None,
         max_length=100,
         description=f"Pitch method: {', '.join(PITCH_METHODS)} or hybrid[a+b]. Default: rmvpe if installed, else fcpe.",
+        json_schema_extra={"pattern": PITCH_PATTERN},
     )
     f0_method_weight: float = Field(
         0.33, ge=0, le=1, description="In hybrid[a+b]: f0 = a^(1-w) * b^w where both methods are voiced."
@@ -66,6 +85,15 @@ class ConversionParameters(BaseModel):
         description="f0 of unvoiced frames, as the voice was trained: `zero` (nearly all) or `interpolate` (RVC-WebUI "
         "since 2026). Default: what the voice says, else `zero`.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choices_as_written(cls, values: Any) -> Any:
+        """One rule for all choices, as numbers have it: text is taken for what it says, in capitals or not."""
+        if not isinstance(values, dict):
+            return values
+        written = {name: values[name] for name in cls.model_fields if isinstance(values.get(name), str)}
+        return {**values, **{name: _choice(cls.model_fields[name].annotation, text) for name, text in written.items()}}
 
     @field_validator("pitch_extraction_algo")
     @classmethod

@@ -8,6 +8,13 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 
 def stamp_of(paths: Iterable[Path]) -> Stamp:
-    """The stamp of files that exist."""
-    stats = ((path, path.stat()) for path in paths)
-    return tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in stats)
+    """The stamp of files that exist. One that cannot be looked at, such as a link to itself, counts by its name."""
+    return tuple(map(_stamp_of, paths))
+
+
+def _stamp_of(path: Path) -> tuple[str, int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return str(path), 0, 0
+    return str(path), status.st_mtime_ns, status.st_size

@@ -48,6 +48,9 @@ class Caller:
     max_conversions: int = NO_LIMIT
 
 
+ANYBODY = Caller("")
+
+
 class KeyEntry(BaseModel):
     """A key of the file: `key`, or its SHA-256 in hex, so that the file holds no secret."""
 

@@ -29,7 +29,7 @@ class BackgroundServer:
     """
 
     def __init__(self, settings: Settings, defaults: ConversionParameters, runtime: Runtime | None = None) -> None:
-        settings = settings.model_copy(update={"host": HOST, "port": 0, "api_key": None})
+        settings = settings.model_copy(update={"host": HOST, "port": 0, "api_key": None, "api_key_file": None})
         self._app = build_app(settings, defaults, runtime)
         self._started: Future[str] = Future()
         self._stop: Callable[[], object] = lambda: None

@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-from anivoice.errors import AnivoiceError, Unauthorized, Unavailable
+from anivoice.errors import AnivoiceError, Unauthorized, Unavailable, UpgradeRequired
 from anivoice.server.auth import Caller
 from anivoice.server.state import APP_STATE, CALLER
 
@@ -156,6 +156,8 @@ def _headers_of(error: AnivoiceError) -> dict[str, str]:
     match error:
         case Unavailable(retry_after_s=float() | int() as seconds):
             return {"Retry-After": str(max(1, math.ceil(seconds)))}
+        case UpgradeRequired():
+            return {hdrs.UPGRADE: "websocket", hdrs.CONNECTION: "Upgrade"}
         case Unauthorized():
             return {"WWW-Authenticate": 'Bearer realm="anivoice"'}
         case _:

@@ -28,6 +28,7 @@ ERRORS = {
     413: "The upload, the recording or the body is larger than the limit.",
     415: "The file is not audio that can be decoded.",
     422: "A parameter is wrong (it is named), or the voice's file cannot be used.",
+    426: "This is a WebSocket; ask with `Upgrade: websocket`.",
     429: "This key or address has as much at once as it may have; `Retry-After` says when to try again.",
     499: "The client went away; nobody reads this.",
     500: "A fault of the server; its log has the details under the request's id.",
@@ -62,6 +63,7 @@ class RouteDescription:
     errors: tuple[int, ...] = ()
     request_content: Mapping[str, Json] = field(default_factory=dict)
     body_required: bool = False
+    query_schema: str | None = None
     path_parameters: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     websocket: Mapping[str, Json] = field(default_factory=dict)
@@ -77,6 +79,7 @@ def _reference(name: str) -> Json:
 
 
 TEXT: Json = {"type": "string"}
+RECORDING: Json = {"type": "string", "contentMediaType": "application/octet-stream"}
 NULLABLE_TEXT: Json = {"type": ["string", "null"]}
 READINESS = _object(
     ready={"type": "boolean"},
@@ -106,7 +109,8 @@ ROUTES = (
         "Convert an audio file. The answer lasts exactly as long as the input.",
         {200: ("The converted audio.", {kind: {"contentMediaType": kind} for kind in CONTENT_TYPES.values()})},
         errors=(400, 404, 408, 413, 415, 422, 429, 503),
-        request_content={"multipart/form-data": _reference("ConvertForm")},
+        request_content={"multipart/form-data": _reference("ConvertForm"), "audio/*": RECORDING},
+        query_schema="FileParameters",
         body_required=True,
         headers=ANSWER_HEADERS,
     ),
@@ -120,15 +124,16 @@ ROUTES = (
                 {"application/json": _object(session_id=TEXT, websocket_url=TEXT, expires_in={"type": "number"})},
             )
         },
-        errors=(400, 404, 413, 422, 503),
+        errors=(400, 404, 408, 413, 422, 429, 503),
         request_content={"application/json": _reference("StreamParameters")},
+        query_schema="StreamParameters",
     ),
     RouteDescription(
         "get",
         "/ws/{session_id}",
         "The WebSocket of a session: audio in, audio out. The session id suffices as a key.",
         {101: ("The WebSocket is open.", {})},
-        errors=(400, 404, 409, 503),
+        errors=(400, 404, 409, 426, 503),
         path_parameters={"session_id": "From POST /convert/stream."},
         websocket=live_socket(),
     ),
@@ -173,12 +178,13 @@ def openapi_document(settings: Settings, defaults: ConversionParameters) -> byte
             "description": "Changes a speaker's voice. Every error is JSON with one sentence: what was wrong, and what "
             f"would be right. Uploads up to {settings.max_upload_mb} MiB and {settings.max_audio_seconds:g} s.",
         },
-        "paths": _paths(has_key=settings.api_key is not None),
+        "paths": _paths(has_key=settings.api_key is not None or settings.api_key_file is not None),
         "components": {
             "schemas": {
                 "Error": _object(error=TEXT),
                 "ConversionParameters": _parameter_schema(ConversionParameters, defaults),
                 "StreamParameters": _parameter_schema(StreamParameters, defaults),
+                "FileParameters": _parameter_schema(FileParameters, defaults),
                 "ConvertForm": _form_schema(defaults),
                 **live_schemas(),
             },
@@ -202,17 +208,33 @@ def _operation(route: RouteDescription, has_key: bool) -> Json:
         answers[str(status)] = _answer(ERRORS[status], {"application/json": _reference("Error")}, {})
     operation: dict[str, Json] = {"summary": route.summary, "responses": answers}
     operation["security"] = [{"key": []}] if has_key and not is_open(route.path) else []
-    if route.path_parameters:
-        operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "description": text, "schema": TEXT}
-            for name, text in route.path_parameters.items()
-        ]
+    parameters: list[Json] = [
+        {"name": name, "in": "path", "required": True, "description": text, "schema": TEXT}
+        for name, text in route.path_parameters.items()
+    ]
+    if route.query_schema is not None:
+        parameters.append(_query_parameters(route.query_schema))
+    if parameters:
+        operation["parameters"] = parameters
     if route.request_content:
         content = {kind: {"schema": schema} for kind, schema in route.request_content.items()}
         operation["requestBody"] = {"required": route.body_required, "content": content}
     if route.websocket:
         operation["x-websocket"] = route.websocket
     return operation
+
+
+def _query_parameters(schema: str) -> Json:
+    """Each of the schema's properties as a parameter of the address."""
+    return {
+        "name": "parameters",
+        "in": "query",
+        "style": "form",
+        "explode": True,
+        "description": "Every parameter may stand in the address, too; the body goes first. null and an empty text "
+        "mean that it is not given.",
+        "schema": _reference(schema),
+    }
 
 
 def _answer(text: str, content: Mapping[str, Json], headers: Mapping[str, str]) -> Json:

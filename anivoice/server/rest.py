@@ -4,13 +4,17 @@ import asyncio
 
 from aiohttp import web
 
-from anivoice.errors import InvalidRequest
+from anivoice.errors import RequestTimeout
 from anivoice.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
 from anivoice.server.convert import convert, expect_later
 from anivoice.server.json_text import parse_object
 from anivoice.server.live.voices import parse_stream_parameters
 from anivoice.server.live.websocket import open_websocket
-from anivoice.server.state import APP_STATE, AppState
+from anivoice.server.state import APP_STATE, CALLER, AppState
+from anivoice.server.uploads import body_errors, query_fields
+
+MAX_BODY_S = 10.0
+NO_VOICE = "there is no voice any more; put a voice's .pth into the folder of voices"
 
 
 def add_routes(app: web.Application) -> None:
@@ -33,10 +37,11 @@ async def list_models(request: web.Request) -> web.Response:
 
 async def create_session(request: web.Request) -> web.Response:
     state = request.app[APP_STATE]
-    values = await _read_json_object(request, state)
+    values = {**query_fields(request), **await _read_json_object(request, state)}
     parameters = parse_stream_parameters(values, state.defaults)
-    state.sessions.check_room()
-    session = state.sessions.create(await state.sources.check(parameters))
+    caller = request[CALLER]
+    state.sessions.check_room(caller)
+    session = state.sessions.create(await state.sources.check(parameters), caller)
     answer = {
         "session_id": session.session_id,
         "websocket_url": f"/ws/{session.session_id}",
@@ -51,13 +56,14 @@ async def show_health(request: web.Request) -> web.Response:
 
 async def show_readiness(request: web.Request) -> web.Response:
     state = request.app[APP_STATE]
+    has_voice = bool(await state.workers.run(state.runtime.library.names))
     warm_up = state.warm_up
     warm_up.retry_if_failed()
-    ready = warm_up.state == "done"
+    ready = warm_up.state == "done" and has_voice
     answer = {
         "ready": ready,
         "warm_up": warm_up.state,
-        "problem": warm_up.problem,
+        "problem": warm_up.problem or (None if has_voice else NO_VOICE),
         "voice": warm_up.voice_name,
         "pitch_method": warm_up.pitch_method,
         "device": str(state.runtime.runner.device),
@@ -78,10 +84,9 @@ async def show_openapi(request: web.Request) -> web.Response:
 async def _read_json_object(request: web.Request, state: AppState) -> dict[str, object]:
     """The body as a JSON object; an empty body is an empty object. Raises InvalidRequest."""
     try:
-        async with asyncio.timeout(state.settings.max_stall_seconds):
-            body = await request.read()
+        async with asyncio.timeout(min(state.settings.max_stall_seconds, MAX_BODY_S)):
+            with body_errors():
+                body = await request.read()
     except TimeoutError as error:
-        raise InvalidRequest("the body did not arrive; send it again") from error
-    except web.RequestPayloadError as error:
-        raise InvalidRequest(f"the body is cut off ({error}); send it again") from error
+        raise RequestTimeout("the body did not arrive; send it again") from error
     return parse_object(body, "the body") if body.strip() else {}

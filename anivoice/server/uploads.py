@@ -98,7 +98,7 @@ class Receiver:
 
     async def receive_body(self, request: web.Request, fields: Mapping[str, str]) -> ReceivedForm:
         """The recording is the body."""
-        with _body_errors():
+        with body_errors():
             async for chunk in request.content.iter_chunked(CHUNK_BYTES):
                 self._arrival.count(len(chunk))
                 await self._store(chunk)
@@ -185,7 +185,7 @@ def _too_large(max_upload_mb: int) -> TooLarge:
 def _form_errors() -> Iterator[None]:
     """What aiohttp's reader raises, in our own words."""
     try:
-        with _body_errors():
+        with body_errors():
             yield
     except (ValueError, RuntimeError, LookupError, HttpProcessingError) as error:
         text = error.message if isinstance(error, HttpProcessingError) else str(error)
@@ -194,7 +194,8 @@ def _form_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _body_errors() -> Iterator[None]:
+def body_errors() -> Iterator[None]:
+    """What aiohttp raises while it reads a body, as InvalidRequest."""
     try:
         yield
     except (web.RequestPayloadError, ContentEncodingError) as error:

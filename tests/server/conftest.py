@@ -116,7 +116,7 @@ class FakeRunner:
         return False
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        return False
+        return isinstance(error, MemoryError)
 
     def steps(self, request: Request) -> Generator[None, None, object]:
         yield

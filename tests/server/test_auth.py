@@ -189,3 +189,38 @@ async def test_a_key_has_its_own_limit_of_conversions(serve_fake, fake, form, sp
 def test_open_server_is_warned_about(make_settings, caplog, host, api_key, warns):
     warn_if_open(make_settings(host=host, api_key=api_key))
     assert ("ANIVOICE_API_KEY" in caplog.text) == warns
+
+
+async def test_no_log_tells_what_suffices_to_take_over(serve_fake, connect, caplog, until):
+    caplog.set_level(logging.DEBUG)
+    client = await serve_fake()
+    socket = await connect(client)
+    async with client.post("/convert/stream") as answer:
+        session_id = (await answer.json())["session_id"]
+    for path in (f"/ws/{session_id}", f"/ws/{session_id}/", f"/nowhere/{session_id}?x={session_id}"):
+        async with client.get(path):
+            pass
+    await socket.close()
+    await until(lambda: "GET /ws/... -> 101" in caplog.text)
+    assert session_id not in caplog.text
+    assert "-> 499" not in caplog.text
+
+
+async def test_a_client_that_drops_its_stream_is_no_broken_request(serve_fake, connect, caplog, until):
+    caplog.set_level(logging.INFO)
+    client = await serve_fake()
+    socket = await connect(client)
+    transport = socket._response.connection.transport
+    transport.abort()
+    await until(lambda: "GET /ws/... -> " in caplog.text)
+    assert "-> 499" not in caplog.text
+    await socket.close()
+
+
+async def test_a_key_has_its_own_limit_of_sessions(serve_fake, key_file):
+    client = await serve_fake(api_key_file=key_file)
+    statuses = []
+    for key in (KEY, KEY, KEY, BOBS_KEY):
+        async with client.post("/convert/stream", headers={"Authorization": bearer(key)}) as answer:
+            statuses.append(answer.status)
+    assert statuses == [200, 200, 429, 200]

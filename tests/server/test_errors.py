@@ -216,6 +216,9 @@ async def test_unknown_route_and_method(serve_fake):
         assert (answer.status, answer.headers["Allow"]) == (405, "POST")
         assert "it takes POST" in await error_of(answer)
     async with client.get("/ws/unknown") as answer:
+        assert (answer.status, answer.headers["Upgrade"]) == (426, "websocket")
+        assert "ws://" in await error_of(answer)
+    async with client.get("/ws/unknown", headers={"Upgrade": "websocket", "Connection": "Upgrade"}) as answer:
         assert answer.status == 404
         assert "there is no session 'unknown'" in await error_of(answer)
 
@@ -294,6 +297,88 @@ async def test_answer_that_breaks_off_is_not_taken_for_whole(serve_fake, form, s
             await answer.read()
     assert "broke off" in caplog.text
     assert "POST /convert -> 500" in caplog.text
+
+
+async def test_out_of_memory_is_503(fake, serve_fake, form, speech, caplog) -> None:
+    client = await serve_fake()
+    fake.runner.error = MemoryError()
+    async with client.post("/convert", data=form(speech)) as answer:
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "10")
+        assert "memory" in await error_of(answer)
+    assert "Traceback" not in caplog.text
+
+
+async def test_the_recording_under_another_name_is_told(serve_fake, speech):
+    client = await serve_fake()
+    data = FormData()
+    data.add_field("file", speech, filename="me.wav")
+    async with client.post("/convert", data=data) as answer:
+        assert answer.status == 400
+        assert await error_of(answer) == "the recording's field is called audio_file, not 'file'"
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/convert", "audio/wav"),
+        ("/convert", "multipart/form-data; boundary=x"),
+        ("/convert/stream", "application/json"),
+    ],
+)
+async def test_a_false_encoding_is_told_in_plain_words(serve_fake, caplog, path, content_type):
+    client = await serve_fake()
+    headers = {"Content-Type": content_type, "Content-Encoding": "gzip"}
+    async with client.post(path, data=b"this is not gzip" * 10, headers=headers, compress=None) as answer:
+        assert answer.status == 400
+        assert "Content-Encoding" in await error_of(answer)
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "told"),
+    [
+        ("model_name=nosuch", 404, "nosuch"),
+        ("pitch_change=99", 422, "pitch_change"),
+        ("loudness=1", 422, "loudness: no such parameter"),
+        ("seed=1&seed=2", 400, "'seed' twice"),
+    ],
+)
+async def test_parameters_of_the_address_count(serve_fake, form, speech, query, status, told):
+    client = await serve_fake()
+    for path, data in (("/convert", form(speech)), ("/convert/stream", b"{}")):
+        async with client.post(f"{path}?{query}", data=data) as answer:
+            assert answer.status == status
+            assert told in await error_of(answer)
+
+
+async def test_the_body_goes_before_the_address(serve_fake, form, speech):
+    client = await serve_fake()
+    async with client.post("/convert?seed=1&output_format=flac", data=form(speech, seed=2)) as answer:
+        assert answer.status == 200
+        assert (answer.headers["X-Anivoice-Seed"], answer.content_type) == ("2", "audio/flac")
+    async with client.post("/convert/stream?pitch_change=99", json={"pitch_change": 1}) as answer:
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize("content_type", ["audio/wav", "audio/x-wav", "application/octet-stream"])
+async def test_a_body_of_sound_is_a_recording(serve_fake, speech, content_type):
+    client = await serve_fake()
+    url = "/convert?model_name=bob&output_format=FLAC"
+    async with client.post(url, data=speech, headers={"Content-Type": content_type}) as answer:
+        assert answer.status == 200
+        assert (answer.headers["X-Anivoice-Voice"], answer.content_type) == ("bob", "audio/flac")
+    async with client.post("/convert", data=b"", headers={"Content-Type": content_type}) as answer:
+        assert answer.status == 415
+        assert "is empty" in await error_of(answer)
+
+
+async def test_choices_are_read_as_they_are_written(serve_fake):
+    client = await serve_fake()
+    values = {"channels": "2", "sample_rate": "44100", "preset": "Low", "format": "PCM_S16LE", "unvoiced_f0": "Zero"}
+    async with client.post("/convert/stream", json=values | {"events": None}) as answer:
+        assert answer.status == 200
+    async with client.post("/convert/stream", json={"channels": "3"}) as answer:
+        assert answer.status == 422
 
 
 async def test_a_full_disk_is_503(fake, serve_fake, form, speech: bytes) -> None:

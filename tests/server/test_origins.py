@@ -2,9 +2,11 @@
 
 import pytest
 
+from anivoice.errors import InvalidParameter
 from anivoice.server.origins import is_loopback, normal_origin, origin_policy
 
 FOREIGN = "https://evil.example"
+LOCAL_HOSTS = ("192.168.1.5:8000", "[fe80::1]:8000", "localhost", "anivoice:8000", "studio.local", "nas.lan")
 
 
 def own_origin(client) -> str:
@@ -64,6 +66,32 @@ async def test_allowed_page_may_call_and_read(serve_fake, form, speech, allowed)
         assert answer.headers["Access-Control-Allow-Origin"] == headers["Origin"]
 
 
+@pytest.mark.parametrize("origin", ["null", "file://"])
+async def test_pages_of_files_can_be_allowed(serve_fake, origin):
+    client = await serve_fake(allowed_origins=origin)
+    async with client.post("/convert/stream", headers={"Origin": origin}) as answer:
+        assert answer.status == 200
+        assert answer.headers["Access-Control-Allow-Origin"] == origin
+    async with client.post("/convert/stream", headers={"Origin": "https://a.example"}) as answer:
+        assert answer.status == 403
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+async def test_the_machines_own_names_are_one_machine(serve_fake, host):
+    client = await serve_fake()
+    headers = {"Origin": f"http://{host}:{client.port}"}
+    async with client.post("/convert/stream", headers=headers) as answer:
+        assert answer.status == 200
+    async with client.post("/convert/stream", headers={"Origin": f"http://{host}:{client.port + 1}"}) as answer:
+        assert answer.status == 403
+
+
+@pytest.mark.parametrize("entry", ["studio.example", "https://", "https://a.example/path", "https:a.example", "a b"])
+def test_an_entry_that_is_no_origin_is_refused_at_the_start(make_settings, entry):
+    with pytest.raises(InvalidParameter, match="is no origin"):
+        make_settings(allowed_origins=f"https://fine.example,{entry}")
+
+
 async def test_preflight(serve_fake):
     client = await serve_fake(allowed_origins="https://studio.example", api_key="correct-horse")
     asks = {
@@ -120,7 +148,10 @@ async def test_rebound_name_does_not_make_a_page_our_own(serve_fake):
         ({"allowed_origins": "https://voice.example"}, "voice.example", 200),
         ({"allowed_origins": "https://voice.example"}, "evil.example", 403),
         ({"allowed_origins": "*"}, "evil.example", 200),
-        ({"host": "0.0.0.0"}, "anything.example", 200),
+        ({"host": "0.0.0.0"}, "evil.example", 403),
+        ({"host": "0.0.0.0", "allowed_origins": "https://voice.example"}, "voice.example", 200),
+        ({"host": "0.0.0.0", "api_key": "correct-horse"}, "anything.example", 401),
+        *(({"host": "0.0.0.0"}, host, 200) for host in LOCAL_HOSTS),
     ],
 )
 async def test_names_that_are_allowed(serve_fake, settings, host, status):
@@ -140,7 +171,8 @@ def test_request_without_a_host_comes_from_no_browser(make_settings):
         ("http://a.example:80", "http://a.example"),
         ("http://a.example:8000", "http://a.example:8000"),
         ("http://[::1]:8000", "http://[::1]:8000"),
-        ("null", None),
+        ("null", "null"),
+        ("file://", "file://"),
         ("", None),
         ("http://a:99999", None),
     ],

@@ -1,10 +1,12 @@
 """The warm-up: in the background, told about, never fatal."""
 
+import shutil
 import threading
 from collections import OrderedDict
 
 import pytest
 
+from anivoice.checkpoints.file_stamp import stamp_of
 from anivoice.engine.batch import WarmRequest
 from anivoice.server.state import APP_STATE
 from anivoice.voices.library import VoiceLibrary
@@ -129,3 +131,25 @@ async def test_server_answers_while_it_warms_up(serve_fake, fake, monkeypatch):
         {"ready": False, "warm_up": "running", "problem": None, "voice": None, "pitch_method": None, "device": "cpu"},
     )
     let_go.set()
+
+
+async def test_without_a_voice_it_is_not_ready(serve_fake, fake, use_folder, weights_dir, tmp_path, until):
+    shutil.copyfile(weights_dir / "whisper.pth", tmp_path / "whisper.pth")
+    shutil.copytree(weights_dir / "contentvec", tmp_path / "contentvec")
+    use_folder(tmp_path)
+    client = await serve_fake(defaults={}, weights_dir=tmp_path)
+    await until(lambda: client.app[APP_STATE].warm_up.state == "done")
+    async with client.get("/readyz") as answer:
+        assert answer.status == 200
+    (tmp_path / "whisper.pth").unlink()
+    async with client.get("/readyz") as answer:
+        assert answer.status == 503
+        assert "there is no voice" in (await answer.json())["problem"]
+
+
+def test_a_link_to_itself_is_no_fault_of_ours(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").write_text("x", "utf-8")
+    looping, plain = stamp_of([tmp_path / "loop", tmp_path / "file"])
+    assert looping == (str(tmp_path / "loop"), 0, 0)
+    assert plain[2] == 1

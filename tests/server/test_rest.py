@@ -66,7 +66,7 @@ async def test_session_is_made_of_optional_parameters(serve_fake, body):
     assert session["websocket_url"] == "/ws/" + session["session_id"]
     assert session["expires_in"] == 300
     async with client.get(session["websocket_url"]) as answer:
-        assert answer.status == 400
+        assert answer.status == 426
         assert "ws://" in (await answer.json())["error"]
 
 
@@ -85,7 +85,7 @@ async def test_expired_session_is_unknown(serve_fake, fake):
     async with client.post("/convert/stream") as answer:
         url = (await answer.json())["websocket_url"]
     fake.clock.now_s += 20.5
-    async with client.get(url) as answer:
+    async with client.get(url, headers={"Upgrade": "websocket", "Connection": "Upgrade"}) as answer:
         assert answer.status == 404
         assert "POST /convert/stream" in (await answer.json())["error"]
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from anivoice.errors import Conflict, NotFound, Unavailable
+from anivoice.errors import Conflict, NotFound, OverQuota, Unavailable
 from anivoice.live.parameters import StreamParameters
+from anivoice.server.auth import ANYBODY, Caller
 
 ID_BYTES = 24
 MAX_SHOWN_CHARS = 64
@@ -30,6 +31,7 @@ class StreamSession:
     parameters: StreamParameters
     created_s: float
     expires_s: float
+    caller_name: str = ""
     is_attached: bool = False
     held: Closable | None = None
 
@@ -52,19 +54,23 @@ class Sessions:
         """Sessions with a connection."""
         return sum(session.is_attached for session in list(self._sessions.values()))
 
-    def check_room(self) -> None:
-        """Raises Unavailable when there are `max_sessions`, with the time until the next one expires."""
+    def check_room(self, caller: Caller = ANYBODY) -> None:
+        """Raises Unavailable when there are `max_sessions`, with the time until the next one expires; OverQuota when
+        the caller has all of his.
+        """
         self.sweep()
+        if sum(session.caller_name == caller.name for session in self._sessions.values()) >= caller.max_sessions:
+            raise OverQuota(f"you have {caller.max_sessions} sessions, and no more are allowed at once", 10.0)
         if len(self._sessions) >= self.max_sessions:
             next_s = min(session.expires_s for session in self._sessions.values()) - self._clock()
             retry_after_s = next_s if math.isfinite(next_s) else RETRY_AFTER_SECONDS
             raise Unavailable(f"there are already {self.max_sessions} sessions; try again later", retry_after_s)
 
-    def create(self, parameters: StreamParameters) -> StreamSession:
+    def create(self, parameters: StreamParameters, caller: Caller = ANYBODY) -> StreamSession:
         """A new session. Raises as `check_room`."""
-        self.check_room()
+        self.check_room(caller)
         now_s = self._clock()
-        session = StreamSession(secrets.token_urlsafe(ID_BYTES), parameters, now_s, now_s + self.ttl_s)
+        session = StreamSession(secrets.token_urlsafe(ID_BYTES), parameters, now_s, now_s + self.ttl_s, caller.name)
         self._sessions[session.session_id] = session
         return session
 

@@ -4,9 +4,9 @@ import asyncio
 import logging
 import time
 
-from aiohttp import WSCloseCode, web
+from aiohttp import WSCloseCode, hdrs, web
 
-from anivoice.errors import AnivoiceError, Conflict, InvalidRequest, Unavailable
+from anivoice.errors import AnivoiceError, Conflict, InvalidRequest, Unavailable, UpgradeRequired
 from anivoice.server.conversions import SHUTTING_DOWN
 from anivoice.server.live.connection import LiveConnection
 from anivoice.server.live.sender import FREE_BYTES, MAX_BUFFERED_BYTES
@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 KIBIBYTE = 1024
 MAX_CLOSE_SECONDS = 2.0
+WANTS_UPGRADE = "this is a WebSocket; connect to it as one, with ws:// in place of http://"
 
 
 class Connections(set[LiveConnection]):
@@ -30,6 +31,8 @@ async def open_websocket(request: web.Request) -> web.StreamResponse:
     """The handler. Refuses unknown sessions and those with a connection before the upgrade."""
     state = request.app[APP_STATE]
     session_id = request.match_info["session_id"]
+    if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
+        raise UpgradeRequired(WANTS_UPGRADE)
     state.sessions.find(session_id)
     settings = state.settings
     socket = web.WebSocketResponse(
@@ -39,7 +42,7 @@ async def open_websocket(request: web.Request) -> web.StreamResponse:
         autoping=False,
     )
     if not socket.can_prepare(request):
-        raise InvalidRequest("this is a WebSocket; connect to it as one, with ws:// in place of http://")
+        raise InvalidRequest(WANTS_UPGRADE)
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("the client has gone")
