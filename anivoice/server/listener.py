@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from anivoice.server.log_limit import LogLimit
 from anivoice.server.turns import MAX_ASIDE_PER_TURN
@@ -88,6 +88,14 @@ class HttpConnection(web.RequestHandler):
         answer = web.json_response({"error": sentence}, status=status)
         answer.force_close()
         return answer
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """A body that is not what its headers say is the client's fault: a line, no traceback."""
+        error = kw.get("exc_info")
+        if isinstance(error, web.RequestPayloadError | HttpProcessingError) and isinstance(self._manager, HttpServer):
+            self._manager.count_malformed(self.peer, 400, "its body is not what its headers say")
+        else:
+            super().log_exception(*args, **kw)
 
     def is_overdue(self, now_s: float) -> bool:
         """It has waited long enough: for a head, for another request, or for the client to read."""
