@@ -85,6 +85,11 @@ class Settings(BaseSettings):
         15, ge=0, description="A streaming session whose connection was lost can be taken up again for so long."
     )
     max_message_kb: int = Field(16384, ge=1, le=65536, description="Largest message of a WebSocket in KiB.")
+    voice_changes: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether voices may be uploaded, renamed and removed over REST; auto: where a key is set or the "
+        "server listens on this machine alone.",
+    )
     voice_cache_mb: int = Field(2048, ge=1, description="Memory for loaded voices; the least recently used go first.")
     max_stall_seconds: float = Field(
         60,

@@ -28,7 +28,7 @@ ALLOWED = {
 """What a room may import of the package, beside itself."""
 
 BARE_ROOMS = ("models", "checkpoints", "stages", "voices", "engine")
-NEEDS_MORE = ("anivoice.voices.settings_file", "anivoice.voices.download")
+NEEDS_MORE = ("anivoice.voices.settings_file", "anivoice.voices.download", "anivoice.voices.store")
 HEAVY = ("aiohttp", "faiss", "librosa", "parselmouth", "pyworld", "resampy", "safetensors", "scipy", "soundfile")
 
 BLOCKER = """

@@ -30,6 +30,7 @@ from anivoice.server.pages import add_page_routes
 from anivoice.server.readiness import WarmUp
 from anivoice.server.rest import add_routes
 from anivoice.server.state import APP_STATE, AppState
+from anivoice.server.voice_routes import add_voice_routes
 from anivoice.server.web_files import load_web_files
 from anivoice.server.workers import Workers
 
@@ -59,6 +60,7 @@ def build_app(
     app.on_response_prepare.append(middleware.add_headers)
     add_routes(app)
     add_page_routes(app)
+    add_voice_routes(app, state)
     app.cleanup_ctx.append(_run_parts)
     app.on_shutdown.append(close_connections)
     app.on_shutdown.append(_stop_accepting)

@@ -28,7 +28,7 @@ MAX_SHOWN_CHARS = 200
 SECRET = re.compile(r"[\w%-]{24,}")
 """Session ids and keys are as long; no route's name is."""
 PREFLIGHT_SECONDS = 600
-CORS_METHODS = "GET, POST"
+CORS_METHODS = "GET, POST, PUT, PATCH, DELETE"
 CORS_REQUEST_HEADERS = "Authorization, Content-Type"
 CORS_EXPOSED_HEADERS = (
     "Content-Disposition, Retry-After, Server-Timing, X-Request-Id, X-Anivoice-Voice, X-Anivoice-Pitch-Method, "

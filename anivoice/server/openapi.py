@@ -90,6 +90,44 @@ READINESS = _object(
     device=TEXT,
 )
 
+ANY_OBJECT: Json = {"type": "object"}
+PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp")
+VOICE_NAME = {"name": "The voice, percent-encoded."}
+VOICE = _object(
+    name=TEXT,
+    file=TEXT,
+    size_bytes={"type": "integer"},
+    version=NULLABLE_TEXT,
+    sample_rate_hz={"type": ["integer", "null"]},
+    has_f0={"type": ["boolean", "null"]},
+    num_speakers={"type": ["integer", "null"]},
+    vocoder=NULLABLE_TEXT,
+    embedder_model=NULLABLE_TEXT,
+    unvoiced_f0=NULLABLE_TEXT,
+    problem=NULLABLE_TEXT,
+    index={"type": ["object", "null"]},
+    defaults=ANY_OBJECT,
+    picture=NULLABLE_TEXT,
+    can_change={"type": "boolean"},
+)
+ADDED_VOICES = _object(
+    voices={"type": "array", "items": VOICE},
+    left_out={"type": "array", "items": _object(file=TEXT, reason=TEXT)},
+)
+VOICE_FORM: Json = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "description": "What the only voice is to be called, or whose index it is."},
+        "replace": {"type": "boolean", "description": "Whether a voice of the same name gives way."},
+        "file": {
+            "type": "array",
+            "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+            "description": ".pth, .safetensors, .index or .zip, one or more.",
+        },
+    },
+    "required": ["file"],
+}
+
 ROUTES = (
     RouteDescription(
         "get",
@@ -102,6 +140,67 @@ ROUTES = (
         "/models",
         "The voices there are, sorted.",
         {200: ("Names.", {"application/json": _object(models={"type": "array", "items": TEXT})})},
+    ),
+    RouteDescription(
+        "post",
+        "/models",
+        "Upload voices and indexes, plain or in a .zip. They are checked before they are seen; docs/api.md says more.",
+        {201: ("The voices that came, and what was left out.", {"application/json": ADDED_VOICES})},
+        errors=(400, 404, 409, 413, 422, 503),
+        request_content={"multipart/form-data": VOICE_FORM},
+        body_required=True,
+    ),
+    RouteDescription(
+        "get",
+        "/models/{name}",
+        "What is known of a voice.",
+        {200: ("The voice.", {"application/json": VOICE})},
+        errors=(404,),
+        path_parameters=VOICE_NAME,
+    ),
+    RouteDescription(
+        "patch",
+        "/models/{name}",
+        "Rename a voice, or set what conversions with it take where a request says nothing.",
+        {200: ("The changed voice.", {"application/json": VOICE})},
+        errors=(400, 404, 409, 413, 422),
+        request_content={"application/json": {"type": "object", "properties": {"name": TEXT, "defaults": ANY_OBJECT}}},
+        body_required=True,
+        path_parameters=VOICE_NAME,
+    ),
+    RouteDescription(
+        "delete",
+        "/models/{name}",
+        "Remove a voice's files; streams that use it go on.",
+        {204: ("It is gone.", {})},
+        errors=(404,),
+        path_parameters=VOICE_NAME,
+    ),
+    RouteDescription(
+        "get",
+        "/models/{name}/picture",
+        "The voice's picture.",
+        {200: ("The picture.", {kind: {"contentMediaType": kind} for kind in PICTURE_TYPES})},
+        errors=(404,),
+        path_parameters=VOICE_NAME,
+    ),
+    RouteDescription(
+        "put",
+        "/models/{name}/picture",
+        "Set the voice's picture: PNG, JPEG or WebP, up to 1 MiB.",
+        {204: ("It is set.", {})},
+        errors=(400, 404, 413, 422),
+        request_content={kind: {"contentMediaType": kind} for kind in PICTURE_TYPES},
+        body_required=True,
+        path_parameters=VOICE_NAME,
+    ),
+    RouteDescription(
+        "delete",
+        "/models/{name}/picture",
+        "Remove the voice's picture.",
+        {204: ("It is gone.", {})},
+        errors=(404,),
+        path_parameters=VOICE_NAME,
     ),
     RouteDescription(
         "post",

@@ -2,10 +2,10 @@
 
 import difflib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anivoice.errors import AnivoiceError, InvalidModelFile, InvalidParameter, NotFound
 from anivoice.models.voice_config import UnvoicedF0, VoiceConfig
@@ -30,6 +30,8 @@ class VoiceSettings:
     unvoiced_f0: UnvoicedF0 | None = None
     embedder_model: str | None = None
     sample_rate_hz: int | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters of conversions where a request says nothing."""
 
 
 @dataclass(frozen=True)

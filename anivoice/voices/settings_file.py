@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from anivoice.errors import InvalidModelFile
+from anivoice.errors import InvalidModelFile, InvalidParameter
 from anivoice.models.voice_config import UnvoicedF0
-from anivoice.parameters import describe_validation_error
+from anivoice.parameters import ConversionParameters, describe_validation_error
 from anivoice.voices.library import VoiceSettings
 
 
@@ -19,6 +20,16 @@ class SettingsFile(BaseModel):
     unvoiced_f0: UnvoicedF0 | None = None
     embedder_model: str | None = None
     sample_rate_hz: int | None = None
+    defaults: dict[str, Any] = {}
+
+    @field_validator("defaults")
+    @classmethod
+    def _are_parameters(cls, values: dict[str, Any]) -> dict[str, Any]:
+        try:
+            ConversionParameters.parse(values)
+        except InvalidParameter as error:
+            raise ValueError(f"defaults: {error}") from error
+        return values
 
 
 def read_settings_file(path: Path) -> VoiceSettings:
