@@ -26,6 +26,13 @@ class Settings(BaseSettings):
         "127.0.0.1", description="Address to listen on; another than 127.0.0.1 opens the server to others."
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on, 0 for any free one.")
+    https: bool = Field(
+        False,
+        description="Serve over HTTPS, with this machine's own certificate unless tls_cert is given; other "
+        "machines' browsers give their microphone to such pages only.",
+    )
+    tls_cert: Path | None = Field(None, description="Certificate (PEM, with its chain) for HTTPS.")
+    tls_key: Path | None = Field(None, description="Key of the certificate, where it is not in the same file.")
     api_key: str | None = Field(
         None,
         min_length=8,

@@ -30,6 +30,7 @@ from anivoice.server.pages import add_page_routes
 from anivoice.server.readiness import WarmUp
 from anivoice.server.rest import add_routes
 from anivoice.server.state import APP_STATE, AppState
+from anivoice.server.tls import tls_context, uses_tls
 from anivoice.server.voice_routes import add_voice_routes
 from anivoice.server.web_files import load_web_files
 from anivoice.server.workers import Workers
@@ -166,13 +167,14 @@ def serve(settings: Settings, defaults: ConversionParameters) -> int:
 
 
 async def _serve(app: web.Application, settings: Settings) -> int:
+    context = tls_context(settings)
     stop = asyncio.Event()
     _on_signals(stop)
     runner = make_runner(app, MAX_SHUTDOWN_SECONDS)
     try:
         await runner.setup()
         try:
-            await web.TCPSite(runner, settings.host, settings.port).start()
+            await web.TCPSite(runner, settings.host, settings.port, ssl_context=context).start()
         except OSError as error:
             logger.error(
                 "cannot listen on %s port %d (%s): choose another with --host or --port",
@@ -211,16 +213,17 @@ def make_runner(app: web.Application, shutdown_timeout_s: float) -> HttpRunner:
 
 async def _log_ready(state: AppState, runner: web.AppRunner) -> None:
     warn_if_open(state.settings)
-    urls = ", ".join(_url(address) for address in runner.addresses)
+    scheme = "https" if uses_tls(state.settings) else "http"
+    urls = ", ".join(f"{scheme}://{_shown_address(address)}" for address in runner.addresses)
     names = await state.workers.run(state.runtime.library.names)
     voices = ", ".join(names) if names else f"none, put a voice's .pth into {state.settings.weights_dir}"
     device = state.runtime.runner.device
     logger.info("anivoice %s is ready on %s (device %s, voices: %s)", __version__, urls, device, voices)
 
 
-def _url(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
+def _shown_address(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
     host, port = address[0], address[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _on_signals(stop: asyncio.Event) -> None:

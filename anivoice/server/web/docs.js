@@ -63,35 +63,35 @@ function socketParts(api, socket) {
   if (!socket) return [];
   const parts = [];
   for (const [title, frames] of [["Send", socket.send], ["Receive", socket.receive]]) {
-    parts.push(node("h3", {}, `${title}: binary frames`), node("p", {}, frames.binary ?? "None."));
+    parts.push(node("h2", {}, `${title}: binary frames`), node("p", {}, frames.binary ?? "None."));
     const text = resolve(api, frames.text);
     for (const choice of text.anyOf ?? text.oneOf ?? [text]) {
       const schema = resolve(api, choice);
-      parts.push(node("h3", {}, `${title}: text frames, ${schema.title}`), node("p", {}, ...prose(schema.description ?? "")),
+      parts.push(node("h2", {}, `${title}: text frames, ${schema.title}`), node("p", {}, ...prose(schema.description ?? "")),
         parameterTable(schema));
     }
   }
   const codes = Object.entries(socket.closeCodes ?? {}).map(([code, meaning]) => [node("code", {}, code), meaning]);
-  return [...parts, node("h3", {}, "Ends with"), table(["close code", "meaning"], codes)];
+  return [...parts, node("h2", {}, "Ends with"), table(["close code", "meaning"], codes)];
 }
 
 function card(api, path, method, operation) {
-  const body = node("div", { className: "body" });
+  const body = node("div", { className: "body", tabIndex: 0 });
   for (const [kind, content] of Object.entries(operation.requestBody?.content ?? {})) {
-    body.append(node("h3", {}, `Takes ${kind}`), parameterTable(resolve(api, content.schema)));
+    body.append(node("h2", {}, `Takes ${kind}`), parameterTable(resolve(api, content.schema)));
   }
   if (operation.parameters) {
     const rows = operation.parameters.map((one) => [node("code", {}, one.name), one.in, prose(one.description)]);
-    body.append(node("h3", {}, "In the address"), table(["name", "where", "meaning"], rows));
+    body.append(node("h2", {}, "In the address"), table(["name", "where", "meaning"], rows));
   }
-  body.append(node("h3", {}, "Answers"), table(["status", "content", "meaning"], answerRows(operation)));
+  body.append(node("h2", {}, "Answers"), table(["status", "content", "meaning"], answerRows(operation)));
   const headers = Object.values(operation.responses).find((answer) => answer.headers)?.headers ?? {};
   if (Object.keys(headers).length) {
     const rows = Object.entries(headers).map(([name, header]) => [node("code", {}, name), prose(header.description)]);
-    body.append(node("h3", {}, "Headers of the answer"), table(["name", "meaning"], rows));
+    body.append(node("h2", {}, "Headers of the answer"), table(["name", "meaning"], rows));
   }
   body.append(...socketParts(api, operation["x-websocket"]));
-  body.append(node("h3", {}, "Example"), node("pre", {}, node("code", {}, example(api, method, path, operation))));
+  body.append(node("h2", {}, "Example"), node("pre", { tabIndex: 0 }, node("code", {}, example(api, method, path, operation))));
   const line = node("summary", {}, node("span", { className: `method ${method}` }, method), node("code", {}, path),
     node("span", { className: "faint" }, operation.summary));
   return node("details", { open: path === "/convert" }, line, body);

@@ -13,16 +13,16 @@ export function makeCard(voice, { use, edit, remove }) {
   const { name } = voice;
   const problem = make("div", { className: "problem", role: "alert", hidden: true });
   const told = voice.problem ?? voice.index?.problem;
-  const button = (key, label, onclick, className = "") =>
-    make("button", { type: "button", className, onclick, "aria-label": t(label, { name }) }, t(key));
-  const buttons = [button("voices.use", "voices.use_label", () => use(name), "primary")];
+  const button = (key, onclick, className = "") =>
+    make("button", { type: "button", className, onclick, "aria-label": `${t(key)}: ${name}` }, t(key));
+  const buttons = [button("voices.use", () => use(name), "primary")];
   if (voice.file && !voice.problem) {
-    const listen = button("voices.preview", "voices.preview_label", () => preview(name, listen, problem));
+    const listen = button("voices.preview", () => preview(name, listen, problem));
     buttons.push(listen);
   }
   if (voice.can_change) {
-    buttons.push(button("voices.edit", "voices.edit_label", () => edit(voice)));
-    buttons.push(button("voices.remove", "voices.remove_label", () => remove(name), "danger"));
+    buttons.push(button("voices.edit", () => edit(voice)));
+    buttons.push(button("voices.remove", () => remove(name), "danger"));
   }
   const title = make("div", {}, make("h3", {}, name), make("p", { className: "faint" }, voice.file ?? ""));
   return make(
