@@ -90,6 +90,10 @@ class Engine:
         self._charged_s = 0.0
         self.admission = admission or Admission()
         self._warmth = KeepWarm(keep_warm, runner, lambda: self.admission.num_streams > 0, clock)
+        self.problem: str | None = None
+        """Why nothing is computed any more: the thread has ended by a fault."""
+        self.on_death: Callable[[], object] = lambda: None
+        """Called on the engine thread when it ends by a fault."""
         self.busy_s = 0.0
         self.stage_s: defaultdict[str, float] = defaultdict(float)
         """Seconds spent by stage; what precedes a result's return is "result"."""
@@ -128,7 +132,9 @@ class Engine:
         refused: Unavailable | None = None
         with self._changed:
             room = self._max_queued - len(self._scheduler)
-            if self._stopping:
+            if self.problem is not None:
+                room, refused = 0, Unavailable(self.problem)
+            elif self._stopping:
                 room, refused = 0, Unavailable("the server is shutting down; try again later")
             elif len(works) > room:
                 refused = Unavailable("the engine's queue is full; try again later", retry_after_s=5)
@@ -140,7 +146,15 @@ class Engine:
         return refused
 
     def _run(self) -> None:
-        self._runner.open()
+        try:
+            self._runner.open()
+            self._serve()
+            self._runner.close()
+        except BaseException as error:
+            # Whatever it is: with this thread ends every hope of those that wait.
+            self._die(error)
+
+    def _serve(self) -> None:
         with pausing(self._let_others_pass):
             while not self._stopping:
                 batch = self._wait_for_work()
@@ -148,7 +162,16 @@ class Engine:
                     self._warmth.step()
                 else:
                     self._do(batch)
-        self._runner.close()
+
+    def _die(self, error: BaseException) -> None:
+        """Fails all that waits, at once, and what comes later."""
+        logger.critical("the engine has ended", exc_info=error)
+        with self._changed:
+            self.problem = f"the engine has ended ({type(error).__name__}: {error}); the server must be started again"
+            works = self._scheduler.drain()
+        for work in works:
+            _fail(work, Unavailable(self.problem))
+        self.on_death()
 
     def _wait_for_work(self) -> Batch | None:
         """None when the device should be kept warm meanwhile, or the engine is to stop."""

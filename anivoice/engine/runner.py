@@ -62,7 +62,7 @@ class TorchRunner:
         self.files = WindowPath(self.lanes.files, self.pitch, self.placed)
 
     def open(self) -> None:
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and self.device.index is not None:  # without an index it is the current one
             torch.cuda.set_device(self.device)
         prepare_compute_thread(self.num_threads)
         compute_exact_float32()

@@ -30,7 +30,8 @@ class StreamParameters(ConversionParameters):
     preset: PresetChoice = Field(
         "balanced",
         description="Block of 40 (ultra), 80 (low), 160 (balanced) or 320 ms (quality); auto: the shortest that this "
-        "machine computes in time, as measured. The `ready` event says which it is.",
+        "machine computes in time, as measured. Who says nothing gets balanced, or a longer one where the machine does "
+        "not compute that in time. The `ready` event says which it is.",
     )
     block_ms: float | None = Field(None, ge=20, le=2000, description="Block, in place of the preset's.")
     context_ms: float | None = Field(None, ge=0, le=10000, description="Context, in place of the preset's.")
@@ -48,11 +49,22 @@ class StreamParameters(ConversionParameters):
 
     @property
     def geometries(self) -> list[NamedGeometry]:
-        """The windows' lengths: one, or for `auto` several to choose from. Raises InvalidParameter."""
+        """The windows' lengths: one, or several to choose from: for `auto` all, for who chose no preset the default's
+        and those that are longer. Raises InvalidParameter.
+        """
         lengths = (self.block_ms, self.context_ms, self.crossfade_ms, self.lookahead_ms)
         if self.preset == "auto":
             return auto_geometries(*lengths)
+        if "preset" not in self.model_fields_set:
+            found = auto_geometries(*lengths)
+            default = live_geometry(self.preset, *lengths)
+            return found[[one.geometry for one in found].index(default) :]
         return [NamedGeometry(self.preset, live_geometry(self.preset, *lengths))]
+
+    @property
+    def has_own_lengths(self) -> bool:
+        """Whether any length is given by number, in place of a preset's."""
+        return any(getattr(self, name) is not None for name in LENGTHS[1:])
 
     @property
     def wire_output(self) -> tuple[WireFormat, int]:
@@ -69,6 +81,5 @@ class StreamParameters(ConversionParameters):
 LENGTHS = ("preset", "block_ms", "context_ms", "crossfade_ms", "lookahead_ms")
 FIXED_AFTER_START: tuple[str, ...] = (
     *("sample_rate", "format", "channels", "output_sample_rate", "output_format", "mode", "seed"),
-    *LENGTHS,
 )
 """What cannot change once audio has come: it shapes the stream itself."""

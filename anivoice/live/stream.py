@@ -37,6 +37,9 @@ INNER_RATE_HZ = 48000
 MAX_HIDDEN_MS = 9.0
 """Less than a frame."""
 
+FADE_MS = 10.0
+"""Long enough for no click, short enough for no pause."""
+
 SEAM_PULL = 0.05
 """Noise and phase are tied to positions, so successive windows agree where they stand; only a clear gain moves them."""
 
@@ -78,9 +81,10 @@ class LiveStream:
     `request` of a step needs the results of the steps before: at most one step of a stream is in the engine.
     """
 
-    def __init__(self, source: Source, seed: int) -> None:
+    def __init__(self, source: Source, seed: int, fades_in: bool = False) -> None:
         self.source = source
         self.seed = seed
+        self._fades_in = fades_in
         self.geometry: WindowLayout = source.lengths.geometry
         self.input_rate_hz = source.parameters.sample_rate
         self.output_rate_hz = source.parameters.wire_output[1]
@@ -108,6 +112,7 @@ class LiveStream:
         self._next_end, self._next_due = 0, 0
         self._await_next()
         self._last_end: int | None = None
+        self._fades_out = False
         search = g.search_frames * hop
         self._seams = OverlapAdd(g.block_frames * hop, g.crossfade_frames * hop, search, search // 2, SEAM_PULL)
         self._lead = (g.lookahead_frames + g.crossfade_frames) * hop + search - search // 2
@@ -163,10 +168,16 @@ class LiveStream:
             self._gathered.append(gathered[self._num_taken - start :])
         return steps
 
-    def flush(self) -> list[Step]:
+    @property
+    def is_speaking(self) -> bool:
+        """Whether it has begun and was not flushed."""
+        return self._last_end is None and self._num_input > 0
+
+    def flush(self, fades_out: bool = False) -> list[Step]:
         """The stream ends here: the steps that bring out the rest. Feeding after it begins a new stream."""
-        if self._last_end is not None or self._num_input == 0:
+        if not self.is_speaking:
             return []
+        self._fades_out = fades_out
         rest, _ = self._gather()
         self._take(rest, last=True)
         num_inner = math.ceil(self._num_input * self.inner_rate_hz / self.input_rate_hz)
@@ -320,6 +331,17 @@ class LiveStream:
             left = self._num_wanted() - self._num_given
             out = np.pad(out[:left], (0, left - len(out) if is_last and len(out) < left else 0))
         self._num_given += len(out)
+        return self._faded(out)
+
+    def _faded(self, out: Samples) -> Samples:
+        """With the begin and the end of the stream raised and lowered over FADE_MS, where it is spliced."""
+        num_fade = round(FADE_MS * self.output_rate_hz / 1000)
+        start = self._num_given - len(out)
+        if self._fades_in and start < num_fade:
+            out = out * _raised(np.arange(start, self._num_given) / num_fade)
+        if self._fades_out:
+            left = self._num_wanted() - np.arange(start, self._num_given)
+            out = out * _raised((left - 1) / num_fade)
         return out
 
     def _num_wanted(self) -> int:
@@ -337,6 +359,11 @@ class LiveStream:
         if first_decoded > self._open_start:
             del self._open[: first_decoded - self._open_start]
             self._open_start = first_decoded
+
+
+def _raised(position: NDArray[np.float64]) -> Samples:
+    """Half a cosine from 0 at 0 to 1 at 1 and beyond."""
+    return (0.5 - 0.5 * np.cos(np.pi * np.clip(position, 0, 1))).astype(np.float32)
 
 
 def _whole(num_samples: float) -> int:

@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 MAX_JSON_BYTES = 2**16
 HOUSEKEEPING_SECONDS = 0.25
 MAX_SHUTDOWN_SECONDS = 10.0
+ENGINE_DIED_CODE = 70
+"""EX_SOFTWARE of sysexits: who watches the process starts it again."""
 
 
 def build_app(
@@ -153,7 +155,8 @@ async def _keep_house(state: AppState) -> None:
 
 
 def serve(settings: Settings, defaults: ConversionParameters) -> int:
-    """Serves until SIGINT or SIGTERM. Returns the exit code: 1 if the address cannot be listened on.
+    """Serves until SIGINT or SIGTERM. Returns the exit code: 1 if the address cannot be listened on, ENGINE_DIED_CODE
+    if the engine has ended by a fault.
 
     Raises InvalidParameter when the chosen device does not exist.
     """
@@ -170,6 +173,8 @@ async def _serve(app: web.Application, settings: Settings) -> int:
     context = tls_context(settings)
     stop = asyncio.Event()
     _on_signals(stop)
+    engine, loop = app[APP_STATE].runtime.engine, asyncio.get_running_loop()
+    engine.on_death = lambda: loop.call_soon_threadsafe(stop.set)
     runner = make_runner(app, MAX_SHUTDOWN_SECONDS)
     try:
         await runner.setup()
@@ -188,8 +193,9 @@ async def _serve(app: web.Application, settings: Settings) -> int:
             calming.cancel()
         logger.info("shutting down")
     finally:
+        engine.on_death = lambda: None
         await runner.cleanup()
-    return 0
+    return 0 if engine.problem is None else ENGINE_DIED_CODE
 
 
 def make_runner(app: web.Application, shutdown_timeout_s: float) -> HttpRunner:

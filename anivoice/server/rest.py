@@ -59,11 +59,12 @@ async def show_readiness(request: web.Request) -> web.Response:
     has_voice = bool(await state.workers.run(state.runtime.library.names))
     warm_up = state.warm_up
     warm_up.retry_if_failed()
-    ready = warm_up.state == "done" and has_voice
+    problem = state.runtime.engine.problem or warm_up.problem or (None if has_voice else NO_VOICE)
+    ready = warm_up.state == "done" and problem is None
     answer = {
         "ready": ready,
         "warm_up": warm_up.state,
-        "problem": warm_up.problem or (None if has_voice else NO_VOICE),
+        "problem": problem,
         "voice": warm_up.voice_name,
         "pitch_method": warm_up.pitch_method,
         "device": str(state.runtime.runner.device),

@@ -264,3 +264,42 @@ def test_stopping_fails_what_is_pending_and_refuses_what_comes_after() -> None:
             future.result(5)
     with pytest.raises(Unavailable, match="shutting down"):
         engine.submit(request(), Job())
+
+
+class Fault(BaseException):
+    """What nobody expects on the engine thread."""
+
+
+def test_when_the_thread_ends_by_a_fault_everything_that_waits_fails_at_once(
+    make_engine: Callable[..., Engine],
+) -> None:
+    begun, go_on, has_died = threading.Event(), threading.Event(), threading.Event()
+
+    def steps(name: str) -> Generator[str, None, object]:
+        begun.set()
+        go_on.wait(5)
+        raise Fault("a broken driver")
+        yield "content"
+
+    engine = make_engine(FakeRunner(steps))
+    engine.on_death = has_died.set
+    futures = [engine.submit(request(), Job()) for _ in range(3)]
+    assert begun.wait(5)
+    go_on.set()
+    for future in futures:
+        with pytest.raises(Unavailable, match="a broken driver"):
+            future.result(5)
+    assert has_died.wait(5)
+    with pytest.raises(Unavailable, match="must be started again"):
+        engine.submit(request(), Job())
+
+
+def test_a_device_that_cannot_be_opened_is_told_to_who_asks(make_engine: Callable[..., Engine]) -> None:
+    class Closed(FakeRunner):
+        def open(self) -> None:
+            raise ValueError("no such device")
+
+    engine = make_engine(Closed(lambda name: (yield name)))
+    with pytest.raises(Unavailable, match="no such device"):
+        engine.submit(request(), Job()).result(5)
+    assert engine.problem is not None

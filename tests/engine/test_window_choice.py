@@ -1,13 +1,14 @@
 """Which windows `auto` takes: the shortest that fit, with as little measuring as possible."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
 from anivoice.audio.live_geometry import auto_geometries
 from anivoice.engine.admission import Admission
 from anivoice.engine.batch import LoadKey
-from anivoice.engine.window_choice import MAX_AGE_S, MIN_OBSERVED, WindowChoice
+from anivoice.engine.window_choice import MAX_AGE_S, MIN_OBSERVED, MIN_SLOW_AGE_S, WindowChoice
 from anivoice.frames import WindowLayout
 
 FIRST_GUESS = 2
@@ -38,7 +39,8 @@ class Machine:
         self.speed = speed
         self.now_s = 0.0
         self.admission = Admission(max_load=0.85)
-        self.choice = WindowChoice(lambda: self.admission, lambda: self.now_s, first_guess)
+        self.choice = WindowChoice(lambda: self.admission, lambda: self.now_s)
+        self.first_guess = first_guess
         self.measured: list[str] = []
 
     def measure(self, key: LoadKey, num_blocks: int = MIN_OBSERVED) -> None:
@@ -49,7 +51,7 @@ class Machine:
         """The name of the windows that the next stream gets."""
         self.measured.clear()
         while True:
-            place = self.choice.best(KEYS, is_live)
+            place = self.choice.best(KEYS, is_live, self.first_guess)
             if not self.choice.needs_measuring(KEYS[place]):
                 return NAMES[place]
             assert NAMES[place] not in self.measured
@@ -128,11 +130,26 @@ def test_a_machine_that_was_busy_gets_another_chance() -> None:
     machine = Machine(cpu)
     busy = machine.choose()
     machine.speed = gpu
-    machine.now_s += 0.9 * MAX_AGE_S
+    machine.now_s += 0.9 * MIN_SLOW_AGE_S
     assert machine.choose() == busy
-    assert machine.measured == []
-    machine.now_s += 0.2 * MAX_AGE_S
+    machine.now_s += 0.2 * MIN_SLOW_AGE_S
     assert machine.choose() == "ultra"
+
+
+def test_one_that_is_slow_is_measured_again_less_and_less_often() -> None:
+    machine = Machine(cpu)
+    taken = machine.choose()
+    slow = next(name for name in machine.measured if name != taken)
+    times_s = []
+    while machine.now_s < 3 * MAX_AGE_S:
+        machine.now_s += MIN_SLOW_AGE_S
+        machine.choose()
+        if slow in machine.measured:
+            times_s.append(machine.now_s)
+    gaps_s = [later - sooner for sooner, later in pairwise(times_s)]
+    assert gaps_s == sorted(gaps_s)
+    assert gaps_s[0] <= 4 * MIN_SLOW_AGE_S
+    assert MAX_AGE_S <= gaps_s[-1] <= MAX_AGE_S + MIN_SLOW_AGE_S
 
 
 def test_what_runs_is_always_new() -> None:

@@ -153,3 +153,19 @@ def test_a_link_to_itself_is_no_fault_of_ours(tmp_path):
     looping, plain = stamp_of([tmp_path / "loop", tmp_path / "file"])
     assert looping == (str(tmp_path / "loop"), 0, 0)
     assert plain[2] == 1
+
+
+async def test_a_dead_engine_is_told_and_is_not_ready(serve_fake, fake, monkeypatch):
+    def fail() -> None:
+        raise ValueError("no such device")
+
+    monkeypatch.setattr(fake.runner, "open", fail)
+    client = await serve_fake()
+    async with client.get("/readyz") as answer:
+        assert answer.status == 503
+        told = await answer.json()
+    assert told["ready"] is False
+    assert "no such device" in told["problem"]
+    async with client.post("/convert/stream", json={}) as answer:
+        assert answer.status == 503
+        assert "no such device" in (await answer.json())["error"]

@@ -69,10 +69,17 @@ async def test_parameters_may_be_said_again_and_change(serve_fake, connect, low_
     await socket.send_json({"preset": "auto", "pitch_change": 3, "model_name": "bob"})
     _, texts = await receive_until(socket, "changed")
     assert texts[-1]["voice"] == "bob"
+
+
+async def test_the_preset_may_change_within_the_stream(serve_fake, connect):
+    client = await serve_fake()
+    socket = await connect(client, events=True)
+    await socket.send_bytes(pcm(tone(1.0)))
     await socket.send_json({"preset": "quality"})
-    _, texts = await receive_until(socket, "error")
-    assert "preset" in texts[-1]["error"]
-    assert len(await flush(socket)) <= len(pcm(tone(0.3)))
+    before, texts = await receive_until(socket, "changed")
+    assert (texts[-1]["preset"], texts[-1]["block_ms"], texts[-1]["latency_ms"]["block"]) == ("quality", 320, 320)
+    await socket.send_bytes(pcm(tone(1.0)))
+    assert len(before) + len(await flush(socket)) == len(pcm(tone(2.0)))
 
 
 async def test_where_nothing_fits_the_reason_is_told(serve_fake, fake, connect):

@@ -162,7 +162,7 @@ async def test_reliable_loses_nothing_and_stops_reading(serve_fake, fake, connec
     sending = asyncio.create_task(send())
     await until(lambda: fake.runner.num_held == 1)
     (connection,) = client.app[APP_STATE].sessions._sessions.values()
-    stream = connection.held.stream
+    stream = connection.held.stream._part
     await asyncio.sleep(0.1)
     assert stream._num_input < 1.5 * RATE_HZ
     assert blocks_of(client, "converted") == 0

@@ -13,6 +13,7 @@ from anivoice.errors import AnivoiceError, InvalidParameter, InvalidRequest, Mis
 from anivoice.live.parameters import FIXED_AFTER_START, StreamParameters
 from anivoice.server.json_text import parse_object
 from anivoice.server.live.keepalive import Presence
+from anivoice.server.live.lengths import LengthPolicy
 from anivoice.server.live.protocol import changed_event, flushed_event, ready_event, stats_event
 from anivoice.server.live.pump import LiveBlocks
 from anivoice.server.live.sender import LiveSender
@@ -59,6 +60,7 @@ class LiveConnection:
         """Whether the client lost its connection, or ended its stream."""
         self._stop_reason: Exception | None = None
         self._stopping = asyncio.Event()
+        self._clock = clock
         self._presence = Presence(state.settings.max_stall_seconds, clock)
 
     async def run(self) -> None:
@@ -66,6 +68,8 @@ class LiveConnection:
         loops = {
             "changes": self._apply_changes(),
             "stats": self._tell_stats(),
+            "watch": self._watch_client(),
+            "lengths": self._adapt_lengths(),
             "stop": self._wait_for_stop(),
         }
         try:
@@ -228,7 +232,7 @@ class LiveConnection:
             try:
                 await self._live.change(wanted)
                 self._sender.wants_events = wanted.events
-                await self._sender.send_event(changed_event(self._live))
+                await self._tell_change()
             except AnivoiceError as error:
                 await self._complain(error)
             self._wanted = None if self._wanted is wanted else self._wanted
@@ -248,11 +252,40 @@ class LiveConnection:
     async def _tell_stats(self) -> None:
         while True:
             await asyncio.sleep(STATS_SECONDS)
-            self._sender.check()
-            if self._presence.needs_ping():
-                await self._sender.ping()
             if self._sender.wants_events:
                 await self._sender.send_event(stats_event(self._live, len(self._blocks.queue)))
+
+    async def _watch_client(self) -> None:
+        """Raises TimeoutError when the client takes nothing, or is gone. Sends nothing but pings, and only to one that
+        takes what is sent: a watch that waits for the client would not notice.
+        """
+        while True:
+            await asyncio.sleep(STATS_SECONDS)
+            self._sender.check()
+            if self._presence.needs_ping() and not self._sender.is_sending:
+                await self._sender.ping()
+
+    async def _adapt_lengths(self) -> None:
+        """Longer blocks when the machine has become too slow for those, shorter ones when it is quiet again."""
+        policy = LengthPolicy(self._clock)
+        while True:
+            await asyncio.sleep(STATS_SECONDS)
+            if not self._live.has_audio:
+                continue
+            counts = self._live.counts
+            move = policy.next_move(counts.num_missed, counts.are_slow(self._live.block_s))
+            if not move:
+                continue
+            if await self._live.adapt(move):
+                policy.moved(move)
+                await self._tell_change()
+            else:
+                policy.stayed(move)
+
+    async def _tell_change(self) -> None:
+        self._blocks.queue.configure(self._live.parameters.mode == "live", self._live.block_s)
+        if self._blocks.encoder is not None:
+            await self._sender.send_event(changed_event(self._live, self._blocks.encoder))
 
 
 def _read_flag(value: object) -> bool:

@@ -16,6 +16,10 @@ logger = logging.getLogger(__name__)
 
 MAX_KEPT_TIMES = 512
 MAX_EXPECTATION_BLOCKS = 5
+NUM_LAST = 4
+SLOW_SHARE = 0.85
+"""As much of the device's time as admission gives away."""
+
 TOO_SHORT_GROWTH = 1.25
 """After a late block the next is given up earlier, so that the one behind it, which has waited less, can be heard."""
 
@@ -31,6 +35,16 @@ class BlockCounts:
     num_late: int = 0
     num_failed: int = 0
     compute_s: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_KEPT_TIMES))
+
+    @property
+    def num_missed(self) -> int:
+        """Blocks that nobody heard, for want of time."""
+        return self.num_late + self.num_dropped
+
+    def are_slow(self, block_s: float) -> bool:
+        """Whether the last blocks took nearly as long as they last, or longer."""
+        last = [self.compute_s[place] for place in range(-min(NUM_LAST, len(self.compute_s)), 0)]
+        return bool(last) and sum(last) > SLOW_SHARE * block_s * len(last)
 
     def compute_ms(self) -> dict[str, float]:
         """Percentiles of the last blocks; empty without any."""

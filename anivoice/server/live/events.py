@@ -75,12 +75,17 @@ class StatsEvent(Message):
 
 
 class ChangedEvent(Message):
-    """Changed parameters hold from the next block on, whoever changed them."""
+    """Changed parameters hold from the next block on, whoever changed them: the client, others, or the server, which
+    takes longer blocks when the machine gets slow and shorter ones later, where the client left it the choice.
+    """
 
     event: Literal["changed"] = "changed"
     voice: str = Field(description="The voice.")
     pitch_method: str = Field(description="The pitch method; `none` for voices without pitch.")
     parameters: dict[str, JsonValue] = Field(description="All that differ from the defaults, or were set.")
+    preset: str = Field(description="Whose lengths hold now.")
+    block_ms: float = Field(description="Length of a block, ms.")
+    latency_ms: LatencyMs = Field(description="The promised delay from now on, term by term, ms.")
 
 
 class OverrunEvent(Message):

@@ -66,12 +66,15 @@ def stats_event(live: LiveSession, num_queued: int) -> Event:
     ).content()
 
 
-def changed_event(live: LiveSession) -> Event:
+def changed_event(live: LiveSession, encoder: WireEncoder) -> Event:
     """The parameters that hold from the next block on."""
     return ChangedEvent(
         voice=live.stream.source.voice.name,
         pitch_method=live.stream.source.algo,
         parameters=live.parameters.model_dump(exclude_unset=True),
+        preset=live.stream.source.lengths.name,
+        block_ms=1000 * live.block_s,
+        latency_ms=promised_ms(live, encoder.delay_ms),
     ).content()
 
 

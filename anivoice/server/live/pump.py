@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 
 from anivoice.audio.wire import WireEncoder
 from anivoice.engine.batch import WindowResult
-from anivoice.live.stream import Step
+from anivoice.live.spliced import PartStep
 from anivoice.metrics import Metrics
 from anivoice.server.live.clock import StreamClock
 from anivoice.server.live.protocol import overrun_event
@@ -40,12 +40,12 @@ class LiveBlocks:
         self._fail = fail
         self._is_busy = False
         """A block is being converted or sent."""
-        self._step: Step | None = None
+        self._step: PartStep | None = None
         """What is being converted."""
         self._arrived_s: float | None = None
         self._overrun: Event | None = None
         self._sending: asyncio.Task[None] | None = None
-        self._left_out: list[Step] = []
+        self._left_out: list[PartStep] = []
         self._num_told = live.counts.num_dropped
         self._flushed = asyncio.Event()
 
@@ -54,7 +54,7 @@ class LiveBlocks:
         """Whether a live stream has brought so much less than it should that blocks may be too old."""
         return self.queue.is_live and self.stream_clock.late_s > MAX_WAITING * self.queue.block_s
 
-    async def add(self, steps: list[Step]) -> None:
+    async def add(self, steps: list[PartStep]) -> None:
         """Queues the steps that the last message made due; what has to make room for them is dropped."""
         for step in steps:
             if not self.queue.is_live:
@@ -126,7 +126,7 @@ class LiveBlocks:
         unread_s = due.message.time_s - self.stream_clock.arrived_s(due.message)
         return unread_s > MAX_WAITING * self.queue.block_s or self._live.converter.is_hopeless(due)
 
-    def _convert(self, due: DueStep, step: Step) -> None:
+    def _convert(self, due: DueStep, step: PartStep) -> None:
         self._is_busy, self._step = True, step
         self._arrived_s = None if due.message is None else self.stream_clock.arrived_s(due.message)
         self._note_drops()

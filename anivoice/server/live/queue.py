@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from anivoice.live.stream import Step
+from anivoice.live.spliced import PartStep
 from anivoice.server.live.clock import Message
 
 MAX_WAITING = 2
@@ -22,7 +22,7 @@ RELIABLE_PATIENCE_SECONDS = 2.0
 class DueStep(NamedTuple):
     """A step that became due. `step` None: not a block but the mark that everything before it is to be sent."""
 
-    step: Step | None
+    step: PartStep | None
     message: Message | None
     """With which its last sample came; None: with the end of the stream, together with others."""
     deadline_s: float
@@ -55,7 +55,7 @@ class StepQueue:
             self._has_room.clear()
             await self._has_room.wait()
 
-    def put(self, step: Step | None, message: Message | None) -> list[DueStep]:
+    def put(self, step: PartStep | None, message: Message | None) -> list[DueStep]:
         """Queues `step`, which came with `message`. Live: returns what was dropped for it."""
         self._waiting.append(DueStep(step, message, self._deadline_s(self._clock())))
         if message is None:

@@ -39,6 +39,11 @@ class LiveSender:
         self._num_sending = 0
         self._moved_s = 0.0
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether something waits for the client to take it."""
+        return self._num_sending > 0
+
     def check(self) -> None:
         """Raises TimeoutError when nothing has gone out for `max_stall_s` although something waits to."""
         if self._num_sending and self._clock() - self._moved_s > self._max_stall_s:

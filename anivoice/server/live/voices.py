@@ -71,6 +71,12 @@ class VoiceLease:
             raise refusal
         self._is_admitted = True
 
+    @property
+    def is_fast_enough(self) -> bool:
+        """Whether nearly all blocks of its lengths were computed in time lately."""
+        p99_s = self._runtime.engine.admission.p99_s(self.load_key)
+        return p99_s is not None and p99_s <= self._runtime.engine.admission.max_load * self._share[0]
+
     def leave(self) -> None:
         """Gives the share of the device back."""
         if self._is_admitted:
@@ -91,28 +97,39 @@ class Sources:
     def __init__(self, runtime: Runtime, workers: Workers) -> None:
         self._runtime = runtime
         self._workers = workers
-        first_guess = FIRST_GUESS.get(runtime.runner.device.type, 0)
-        self._choice = WindowChoice(lambda: runtime.engine.admission, time.monotonic, first_guess)
+        self._first_guess = FIRST_GUESS.get(runtime.runner.device.type, 0)
+        self._choice = WindowChoice(lambda: runtime.engine.admission, time.monotonic)
         self._warm: WeakKeyDictionary[Voice, deque[Hashable]] = WeakKeyDictionary()
         self._warming: WeakKeyDictionary[Voice, asyncio.Lock] = WeakKeyDictionary()
 
-    async def acquire(self, parameters: StreamParameters, chosen: NamedGeometry | None = None) -> VoiceLease:
+    async def acquire(
+        self, parameters: StreamParameters, chosen: NamedGeometry | None = None, measures: bool = False
+    ) -> VoiceLease:
         """A voice for these parameters, and of the lengths that they allow those that suit this machine, or `chosen`.
+        `measures`: what `chosen` costs is found out anew.
 
         Raises NotFound, InvalidModelFile, InvalidParameter, MissingAsset, Unavailable.
         """
+        source, seed = await self._load(parameters)
+        try:
+            lengths = [chosen] if chosen is not None else parameters.geometries
+            source, window = await self._choose([replace(source, chosen=one) for one in lengths], measures)
+        except BaseException:
+            self._runtime.voices.release(source.voice)
+            raise
+        return VoiceLease(self._runtime, source, seed, window.load_key)
+
+    async def _load(self, parameters: StreamParameters) -> tuple[Source, int]:
+        """The source, its voice held, and the seed of its noise."""
         name = await self._workers.run(self._known_name, parameters.model_name)
         voice = await self._acquire_voice(name, parameters.index_rate > 0)
         try:
             task = await self._workers.run(resolve, voice, parameters, self._runtime.runner.pitch)
             assert task.seed is not None
-            source = Source(voice, parameters.model_copy(update={"model_name": name}), task.pitch_algo)
-            lengths = [chosen] if chosen is not None else parameters.geometries
-            source, window = await self._choose([replace(source, chosen=one) for one in lengths])
         except BaseException:
             self._runtime.voices.release(voice)
             raise
-        return VoiceLease(self._runtime, source, task.seed, window.load_key)
+        return Source(voice, parameters.model_copy(update={"model_name": name}), task.pitch_algo), task.seed
 
     def must_prepare(self, old: StreamParameters, new: StreamParameters) -> bool:
         """Whether the change from `old` to `new` takes time, while the stream goes on: `acquire` does it."""
@@ -120,11 +137,16 @@ class Sources:
         return is_recorded or needs_another_voice(old, new)
 
     async def check(self, parameters: StreamParameters) -> StreamParameters:
-        """Loads and warms, so that the stream can begin at once; the parameters with the voice's name.
+        """Loads, and warms the lengths of a preset, so that the stream can begin at once; the parameters with the
+        voice's name. Lengths of its own a stream warms when it begins: a set-up that nobody opens costs little.
 
         Raises as `acquire`, and Unavailable when the device is too busy for one more stream. Whether it is fast enough
         at all shows when the stream begins: only then is it settled how it is to run.
         """
+        if parameters.has_own_lengths:
+            source, _ = await self._load(parameters)
+            self._runtime.voices.release(source.voice)
+            return source.parameters
         lease = await self.acquire(parameters)
         try:
             lease.admit()
@@ -135,21 +157,26 @@ class Sources:
             lease.release()
         return lease.source.parameters
 
-    async def _choose(self, sources: list[Source]) -> tuple[Source, WindowRequest]:
-        """The source whose blocks are the shortest that fit, warm, and a window of it; without any, the last."""
+    async def _choose(self, sources: list[Source], measures: bool) -> tuple[Source, WindowRequest]:
+        """The source whose blocks are the shortest that fit, warm, and a window of it; without any, the last.
+
+        What is promised is what its blocks were seen to take: a kind that was not measured yet is measured here.
+        """
         windows = [await self._workers.run(typical_window, source) for source in sources]
         keys = [window.load_key for window in windows]
-        is_live = sources[0].parameters.mode == "live"
+        mode = sources[0].parameters.mode
+        first_guess = self._first_guess if sources[0].parameters.preset == "auto" else 0
         while True:
-            place = self._choice.best(keys, is_live) if len(sources) > 1 else 0
-            must_measure = len(sources) > 1 and self._choice.needs_measuring(keys[place])
+            place = self._choice.best(keys, mode == "live", first_guess) if len(sources) > 1 else 0
+            must_measure = measures or self._choice.needs_measuring(keys[place])
             if must_measure:
-                self._choice.begin_measuring(keys[place])
+                self._choice.begin_measuring(keys[place], anew=measures)
             await self._make_warm(sources[place], windows[place])
             if not must_measure:
                 return sources[place], windows[place]
             for _ in range(MIN_OBSERVED):
                 await self._compute(WarmWindowRequest(windows[place]).steady)
+            measures = False
 
     def _known_name(self, name: str | None) -> str:
         library = self._runtime.library
