@@ -46,6 +46,11 @@ class Connection:
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._usable = asyncio.Event()
 
+    @property
+    def is_open(self) -> bool:
+        """False while the connection is lost."""
+        return self._usable.is_set() and self.ended is None
+
     async def open(self) -> None:
         """Raises what the server answers, Unavailable if it cannot be reached."""
         try:

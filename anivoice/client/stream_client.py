@@ -184,6 +184,16 @@ class StreamClient:
         await self._finish(None)
 
     @property
+    def is_over(self) -> bool:
+        """Nothing can be sent any more."""
+        return self._connection.ended is not None
+
+    @property
+    def is_connected(self) -> bool:
+        """False while a lost connection is made anew, and at the end."""
+        return self._connection.is_open
+
+    @property
     def input_format(self) -> str:
         return str(self._values.get("format") or "pcm_s16le")
 

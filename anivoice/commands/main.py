@@ -1,4 +1,4 @@
-"""The command line: `anivoice serve | convert | stream | voices | fetch | bench | train | doctor`.
+"""The command line: `anivoice serve | convert | stream | mic | voices | fetch | bench | train | doctor`.
 
 Only argparse is imported here; each command imports what it needs, so that `anivoice --help` answers at once.
 """
@@ -15,10 +15,12 @@ from anivoice.commands.options import (
     CommandParser,
     add_conversion_options,
     add_device_options,
+    add_microphone_options,
     add_settings,
     add_stream_options,
     given_options,
     given_parameters,
+    microphone_parameters,
     settings_of,
 )
 from anivoice.commands.train import add_train
@@ -91,6 +93,24 @@ def _stream_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_stream)
 
 
+def _mic_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--input", metavar="NAME", help="microphone: its name, or a part of it (the system's default)")
+    parser.add_argument("--output", metavar="NAME", help="where the new voice is played (the system's default)")
+    parser.add_argument("--monitor", metavar="NAME", help="a second output, to hear oneself; the key h switches it")
+    parser.add_argument("--list-devices", action="store_true", help="show the inputs and outputs there are")
+    parser.add_argument("--url", help="the server (http://127.0.0.1:8000)")
+    parser.add_argument("--serve", action="store_true", help="also start a server, for as long as the command runs")
+    parser.add_argument("--push-to-talk", action="store_true", help="silence but while the space bar is held")
+    parser.add_argument("--virtual-mic", metavar="NAME", help="Linux: make a microphone of this name, and play into it")
+    parser.add_argument("--remove-virtual-mic", metavar="NAME", help="Linux: take that microphone away again")
+    parser.add_argument("--json", action="store_true", help="the state as a line of JSON every second")
+    parser.add_argument("--quiet", action="store_true", help="no line with delay and levels")
+    add_settings(parser, "api_key")
+    add_device_options(parser)
+    add_microphone_options(parser)
+    parser.set_defaults(run=_mic)
+
+
 def _voices_options(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, "weights_dir")
     parser.add_argument("--json", action="store_true", help="machine-readable")
@@ -133,6 +153,12 @@ COMMANDS: tuple[tuple[str, Callable[[argparse.ArgumentParser], None], str, str],
         "send a file through the live path",
         "Send an audio file through the live path of a server, as a client would, and write what "
         "comes back. Without --url a server of its own runs for as long as the command.",
+    ),
+    (
+        "mic",
+        _mic_options,
+        "change what a microphone hears",
+        "Send a microphone through a server and play the new voice into an output, such as a virtual cable.",
     ),
     ("voices", _voices_options, "list the voices and what is wrong with them", ""),
     (
@@ -189,6 +215,15 @@ def _stream(arguments: argparse.Namespace) -> int:
     return stream_file(
         arguments.input, arguments.output, given, arguments.pace, server, arguments.overwrite, arguments.quiet
     )
+
+
+def _mic(arguments: argparse.Namespace) -> int:
+    from anivoice.commands.mic import run_mic
+    from anivoice.live.parameters import StreamParameters
+
+    parameters = given_options(arguments, microphone_parameters())
+    StreamParameters().changed(dict(parameters))
+    return run_mic(arguments, settings_of(arguments), parameters)
 
 
 def _voices(arguments: argparse.Namespace) -> int:

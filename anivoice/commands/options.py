@@ -120,6 +120,21 @@ def add_stream_options(parser: argparse.ArgumentParser) -> None:
     add_field_options(parser, StreamParameters, names)
 
 
+def microphone_parameters() -> list[str]:
+    """Parameters of a stream that a microphone does not decide."""
+    from anivoice.live.parameters import StreamParameters
+
+    decided = (*FILE_DECIDES, "output_sample_rate", "mode", "mute")
+    return [name for name in StreamParameters.model_fields if name not in decided]
+
+
+def add_microphone_options(parser: argparse.ArgumentParser) -> None:
+    """How a microphone's voice is changed."""
+    from anivoice.live.parameters import StreamParameters
+
+    add_field_options(parser, StreamParameters, microphone_parameters())
+
+
 def add_load_options(parser: argparse.ArgumentParser, num_sessions: int) -> None:
     """How a load test is done."""
     from anivoice.live.parameters import StreamParameters

@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TypeVar
 
 from aiohttp import web
@@ -49,6 +50,12 @@ class BackgroundServer:
     def __exit__(self, *_: object) -> None:
         self._stop()
         self._thread.join()
+
+    @contextmanager
+    def at_url(self) -> Iterator[str]:
+        """Runs for as long as the block, which gets the address."""
+        with self:
+            yield self.base_url
 
     def call(self, work: Coroutine[object, object, T]) -> "Future[T]":
         """Runs `work` on the server's event loop."""
