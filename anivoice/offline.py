@@ -139,8 +139,11 @@ def convert_file(
     destination: BinaryIO,
     job: Job,
     progress: Progress = lambda _: None,
+    decoded_s: Callable[[float], None] = lambda _: None,
 ) -> ConversionReport:
     """Converts the audio file `source` into `destination`; the result lasts exactly as long as the input.
+
+    `decoded_s` is told the recording's length in seconds, and then `progress` the share that is done, 0..1.
 
     Raises what `audio.files.decode` raises, what the engine raises, InvalidModelFile when the voice gives values that
     are not numbers, and Cancelled when the job is cancelled.
@@ -148,6 +151,7 @@ def convert_file(
     rate_hz = task.output_rate_hz or task.voice.config.sample_rate_hz
     with Scratch() as decoded, Scratch() as filtered, Scratch() as converted, Scratch() as finished:
         info = decode(source, decoded, SAMPLE_RATE_HZ, task.max_seconds, partial(_stop_if_cancelled, job))
+        decoded_s(info.num_frames / info.sample_rate_hz)
         gain = 1 / max(1.0, info.peak / MAX_INPUT_PEAK)
         input_rms = FrameRms(SAMPLE_RATE_HZ // 2)
         for chunk in _until_cancelled(high_pass_chunks(Scaled(decoded, gain)), job):

@@ -19,7 +19,7 @@ from anivoice.engine.batch import Job
 from anivoice.errors import Cancelled, Unavailable
 from anivoice.offline import ConversionReport, ConversionTask, convert_file, index_use, resolve
 from anivoice.server.auth import Caller
-from anivoice.server.state import APP_STATE, CALLER, AppState, known_voice
+from anivoice.server.state import APP_STATE, CALLER, AppState, known_voice, voice_defaults
 from anivoice.server.uploads import (
     FileParameters,
     ReceivedForm,
@@ -51,34 +51,49 @@ class Converted:
     seconds: float
 
 
+@dataclass
+class ConversionWatch:
+    """How far a conversion is: written on its thread, read on the event loop."""
+
+    has_begun: bool = False
+    total_s: float | None = None
+    done_s: float = 0.0
+
+    def told_length_s(self, seconds: float) -> None:
+        self.total_s = seconds
+
+    def told_share(self, share: float) -> None:
+        self.done_s = share * (self.total_s or 0.0)
+
+
 async def expect_later(request: web.Request) -> None:
     """`Expect: 100-continue` is answered by the handler, when it is sure that it wants the body."""
 
 
 async def convert(request: web.Request) -> web.StreamResponse:
-    """The handler of `POST /convert`."""
+    """Of `POST /convert`: answers with the audio."""
     state = request.app[APP_STATE]
     caller = request[CALLER]
     check_upload_headers(request, state.settings)
     state.conversions.check_room(caller)
     async with state.workers.temporary_file() as upload:
         arrived_s = time.perf_counter()
-        form = await _receive(request, upload, state)
+        form = await receive_upload(request, upload, state)
         received_s = time.perf_counter()
         with state.conversions.place(caller):
-            parameters = await _resolved_parameters(state, form.fields)
+            parameters = await resolved_parameters(state, form.fields)
             async with state.workers.temporary_file() as result:
-                converted = await _convert(state, parameters, upload, result, caller)
+                converted = await run_conversion(state, parameters, upload, result, caller)
                 headers = answer_headers(converted, parameters, form.file_name)
                 headers["Server-Timing"] = _server_timing(
                     upload=received_s - arrived_s,
                     wait=time.perf_counter() - received_s - converted.seconds,
                     convert=converted.seconds,
                 )
-                return await _send(request, result, converted, headers, state)
+                return await send_result(request, result, converted, headers, state)
 
 
-async def _receive(request: web.Request, upload: BinaryIO, state: AppState) -> ReceivedForm:
+async def receive_upload(request: web.Request, upload: BinaryIO, state: AppState) -> ReceivedForm:
     """The whole upload. What is wrong already before the audio is refused before it is read."""
     query = query_fields(request)
     async with state.arrivals.admit(request[CALLER].name) as arrival:
@@ -97,19 +112,26 @@ async def _check_early(state: AppState, fields: Mapping[str, str]) -> None:
         await state.workers.run(state.runtime.library.find, parameters.model_name)
 
 
-async def _resolved_parameters(state: AppState, fields: Mapping[str, str]) -> FileParameters:
-    """With the voice's full name."""
-    parameters = parse_fields(fields, state.defaults)
-    name = await state.workers.run(known_voice, state.runtime.library, parameters.model_name)
+async def resolved_parameters(state: AppState, fields: Mapping[str, str]) -> FileParameters:
+    """With the voice's full name and, where the request says nothing, its own defaults."""
+    asked = parse_fields(fields, state.defaults).model_name
+    name = await state.workers.run(known_voice, state.runtime.library, asked)
+    defaults = await state.workers.run(voice_defaults, state.runtime.library, name, state.defaults)
+    parameters = parse_fields(fields, defaults)
     return parameters.model_copy(update={"model_name": name})
 
 
-async def _convert(
-    state: AppState, parameters: FileParameters, upload: BinaryIO, result: BinaryIO, caller: Caller
+async def run_conversion(
+    state: AppState,
+    parameters: FileParameters,
+    upload: BinaryIO,
+    result: BinaryIO,
+    caller: Caller,
+    watch: "ConversionWatch | None" = None,
 ) -> Converted:
     """Waits for its turn, converts and counts."""
     metrics = state.metrics
-    work = partial(convert_upload, state, parameters, upload, result)
+    work = partial(convert_upload, state, parameters, upload, result, watch or ConversionWatch())
     try:
         converted = await state.conversions.run(work, caller.name)
     except (asyncio.CancelledError, Cancelled):
@@ -127,10 +149,16 @@ async def _convert(
 
 
 def convert_upload(
-    state: AppState, parameters: FileParameters, upload: BinaryIO, result: BinaryIO, job: Job
+    state: AppState,
+    parameters: FileParameters,
+    upload: BinaryIO,
+    result: BinaryIO,
+    watch: "ConversionWatch",
+    job: Job,
 ) -> Converted:
     """On a conversion thread: the whole conversion of an uploaded file. Raises AnivoiceError."""
     runtime = state.runtime
+    watch.has_begun = True
     with runtime.voices.using(str(parameters.model_name), parameters.index_rate > 0) as voice:
         task = resolve(voice, parameters, runtime.runner.pitch)
         rate_hz = resolve_output_rate(
@@ -144,7 +172,7 @@ def convert_upload(
             marks_synthetic=state.settings.mark_synthetic,
         )
         started_s = time.perf_counter()
-        report = convert_file(runtime.engine, task, upload, result, job)
+        report = convert_file(runtime.engine, task, upload, result, job, watch.told_share, watch.told_length_s)
         seconds = time.perf_counter() - started_s
     num_bytes = result.seek(0, os.SEEK_END)
     result.seek(0)
@@ -195,11 +223,16 @@ def content_disposition(upload_name: str, voice_name: str, output_format: str) -
 
     Clients send the upload's name as it is or percent-encoded.
     """
-    stem = PurePosixPath(unquote(upload_name).replace("\\", "/")).stem
-    name = f"{_safe_name(stem) or 'audio'}_{_safe_name(voice_name) or 'voice'}.{output_format}"
+    name = content_name(upload_name, voice_name, output_format)
     plain = re.sub(r"[^\x20-\x7e]", "_", name)
     extended = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='', errors='surrogateescape')}"
     return f'attachment; filename="{plain}"{extended}'
+
+
+def content_name(upload_name: str, voice_name: str, output_format: str) -> str:
+    """What the result may be called: `<upload stem>_<voice>.<format>`."""
+    stem = PurePosixPath(unquote(upload_name).replace("\\", "/")).stem
+    return f"{_safe_name(stem) or 'audio'}_{_safe_name(voice_name) or 'voice'}.{output_format}"
 
 
 def _safe_name(text: str) -> str:
@@ -211,7 +244,7 @@ def _server_timing(**seconds: float) -> str:
     return ", ".join(f"{name};dur={1000 * max(value, 0.0):.1f}" for name, value in seconds.items())
 
 
-async def _send(
+async def send_result(
     request: web.Request, result: BinaryIO, converted: Converted, headers: Mapping[str, str], state: AppState
 ) -> web.StreamResponse:
     response = web.StreamResponse(headers=headers)

@@ -93,6 +93,7 @@ READINESS = _object(
 ANY_OBJECT: Json = {"type": "object"}
 PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp")
 VOICE_NAME = {"name": "The voice, percent-encoded."}
+JOB_ID = {"job_id": "From the event `received` of POST /convert."}
 VOICE = _object(
     name=TEXT,
     file=TEXT,
@@ -178,6 +179,30 @@ ROUTES = (
     ),
     RouteDescription(
         "get",
+        "/models/{name}/preview",
+        "A bundled sentence in this voice. The query takes the parameters of POST /convert.",
+        {200: ("The sentence.", {kind: {"contentMediaType": kind} for kind in CONTENT_TYPES.values()})},
+        errors=(404, 422, 503),
+        path_parameters=VOICE_NAME,
+    ),
+    RouteDescription(
+        "get",
+        "/conversions/{job_id}",
+        "The audio of a conversion with events, once. docs/api.md says more.",
+        {200: ("The converted audio.", {kind: {"contentMediaType": kind} for kind in CONTENT_TYPES.values()})},
+        errors=(404,),
+        path_parameters=JOB_ID,
+    ),
+    RouteDescription(
+        "delete",
+        "/conversions/{job_id}",
+        "Cancel a conversion with events, or drop its result.",
+        {204: ("It is gone.", {})},
+        errors=(404,),
+        path_parameters=JOB_ID,
+    ),
+    RouteDescription(
+        "get",
         "/models/{name}/picture",
         "The voice's picture.",
         {200: ("The picture.", {kind: {"contentMediaType": kind} for kind in PICTURE_TYPES})},
@@ -205,8 +230,14 @@ ROUTES = (
     RouteDescription(
         "post",
         "/convert",
-        "Convert an audio file. The answer lasts exactly as long as the input.",
-        {200: ("The converted audio.", {kind: {"contentMediaType": kind} for kind in CONTENT_TYPES.values()})},
+        "Convert an audio file. The answer lasts exactly as long as the input. With `Accept: text/event-stream` it is "
+        "progress as events, and the audio waits at /conversions/{job_id}.",
+        {
+            200: (
+                "The converted audio, or events.",
+                {kind: {"contentMediaType": kind} for kind in CONTENT_TYPES.values()} | {"text/event-stream": TEXT},
+            )
+        },
         errors=(400, 404, 408, 413, 415, 422, 429, 503),
         request_content={"multipart/form-data": _reference("ConvertForm"), "audio/*": RECORDING},
         query_schema="FileParameters",

@@ -6,11 +6,12 @@ from aiohttp import web
 
 from anivoice.errors import RequestTimeout
 from anivoice.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
-from anivoice.server.convert import convert, expect_later
+from anivoice.server.conversion_events import add_conversion_routes, convert_or_tell
+from anivoice.server.convert import expect_later
 from anivoice.server.json_text import parse_object
 from anivoice.server.live.voices import parse_stream_parameters
 from anivoice.server.live.websocket import open_websocket
-from anivoice.server.state import APP_STATE, CALLER, AppState
+from anivoice.server.state import APP_STATE, CALLER, AppState, known_voice, voice_defaults
 from anivoice.server.uploads import body_errors, query_fields
 
 MAX_BODY_S = 10.0
@@ -21,7 +22,8 @@ def add_routes(app: web.Application) -> None:
     """Every route; what each takes and answers is described in openapi.py."""
     router = app.router
     router.add_get("/models", list_models)
-    router.add_post("/convert", convert, expect_handler=expect_later)
+    router.add_post("/convert", convert_or_tell, expect_handler=expect_later)
+    add_conversion_routes(app)
     router.add_post("/convert/stream", create_session)
     router.add_get("/ws/{session_id}", open_websocket)
     router.add_get("/healthz", show_health)
@@ -38,7 +40,10 @@ async def list_models(request: web.Request) -> web.Response:
 async def create_session(request: web.Request) -> web.Response:
     state = request.app[APP_STATE]
     values = {**query_fields(request), **await _read_json_object(request, state)}
-    parameters = parse_stream_parameters(values, state.defaults)
+    asked = parse_stream_parameters(values, state.defaults).model_name
+    name = await state.workers.run(known_voice, state.runtime.library, asked)
+    defaults = await state.workers.run(voice_defaults, state.runtime.library, name, state.defaults)
+    parameters = parse_stream_parameters(values, defaults)
     caller = request[CALLER]
     state.sessions.check_room(caller)
     session = state.sessions.create(await state.sources.check(parameters), caller)

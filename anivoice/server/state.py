@@ -19,7 +19,7 @@ from anivoice.server.origins import OriginPolicy
 from anivoice.server.readiness import WarmUp
 from anivoice.server.web_files import WebFile
 from anivoice.server.workers import Workers
-from anivoice.voices.library import VoiceLibrary
+from anivoice.voices.library import VoiceLibrary, read_settings
 
 
 @dataclass(frozen=True)
@@ -51,3 +51,12 @@ CALLER: web.RequestKey[Caller] = web.RequestKey("CALLER", Caller)
 def known_voice(library: VoiceLibrary, name: str | None) -> str:
     """`name` if there is such a voice; None: the only voice. Reads the folder. Raises NotFound, InvalidParameter."""
     return library.find(name or library.default_name()).name
+
+
+def voice_defaults(library: VoiceLibrary, name: str, defaults: ConversionParameters) -> ConversionParameters:
+    """What holds for the voice where a request says nothing: its own defaults over the server's.
+
+    Reads the voice's settings. Raises NotFound, InvalidModelFile.
+    """
+    own = read_settings(library.find(name)).defaults
+    return ConversionParameters.parse(own, defaults) if own else defaults

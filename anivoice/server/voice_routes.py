@@ -16,6 +16,7 @@ from anivoice.config import MEBIBYTE, Settings
 from anivoice.errors import Forbidden, InvalidParameter, InvalidRequest, NotFound, TooLarge
 from anivoice.server.json_text import parse_object
 from anivoice.server.origins import is_loopback
+from anivoice.server.preview import preview
 from anivoice.server.state import APP_STATE, AppState
 from anivoice.voices.archives import WANTED_SUFFIXES
 from anivoice.voices.catalogue import Unlisted
@@ -112,6 +113,7 @@ def add_voice_routes(app: web.Application, state: AppState) -> None:
     router.add_get("/models/{name}", show_voice)
     router.add_patch("/models/{name}", change_voice)
     router.add_delete("/models/{name}", remove_voice)
+    router.add_get("/models/{name}/preview", preview)
     router.add_get("/models/{name}/picture", show_picture)
     router.add_put("/models/{name}/picture", put_picture)
     router.add_delete("/models/{name}/picture", remove_picture)
