@@ -87,7 +87,7 @@ class Settings(BaseSettings):
         512, ge=1, description="Connections of one address; for one more the longest silent of them is closed."
     )
     max_sessions: int = Field(256, ge=1, description="Streaming sessions at once.")
-    session_ttl_seconds: float = Field(300, gt=0, description="An unused streaming session expires after this time.")
+    session_ttl_seconds: float = Field(60, gt=0, description="A session that nobody connects to ends after this time.")
     session_grace_seconds: float = Field(
         15, ge=0, description="A streaming session whose connection was lost can be taken up again for so long."
     )

@@ -75,6 +75,7 @@ def build_state(
 ) -> AppState:
     """The parts of the server, nothing started yet."""
     workers = Workers(settings.workers)
+    sessions = Sessions(settings.max_sessions, settings.session_ttl_seconds, clock, settings.session_grace_seconds)
     state = AppState(
         settings=settings,
         defaults=defaults,
@@ -87,8 +88,8 @@ def build_state(
             settings.max_stall_seconds,
         ),
         conversions=Conversions(settings.max_concurrent_conversions, settings.max_waiting_conversions, clock),
-        sessions=Sessions(settings.max_sessions, settings.session_ttl_seconds, clock, settings.session_grace_seconds),
-        sources=Sources(runtime, workers),
+        sessions=sessions,
+        sources=Sources(runtime, workers, sessions.give_way),
         engine_client=EngineClient(runtime.engine),
         metrics=Metrics(),
         warm_up=WarmUp(runtime, defaults, workers, clock),

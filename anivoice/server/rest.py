@@ -46,7 +46,8 @@ async def create_session(request: web.Request) -> web.Response:
     parameters = parse_stream_parameters(values, defaults)
     caller = request[CALLER]
     state.sessions.check_room(caller)
-    session = state.sessions.create(await state.sources.check(parameters), caller)
+    state.sessions.check_peer(request.remote)
+    session = state.sessions.create(await state.sources.check(parameters), caller, peer=request.remote)
     answer = {
         "session_id": session.session_id,
         "websocket_url": f"/ws/{session.session_id}",

@@ -64,7 +64,7 @@ async def test_session_is_made_of_optional_parameters(serve_fake, body):
         session = await answer.json()
     assert session.keys() == {"session_id", "websocket_url", "expires_in"}
     assert session["websocket_url"] == "/ws/" + session["session_id"]
-    assert session["expires_in"] == 300
+    assert session["expires_in"] == 60
     async with client.get(session["websocket_url"]) as answer:
         assert answer.status == 426
         assert "ws://" in (await answer.json())["error"]

@@ -75,3 +75,44 @@ def test_message_shows_little_of_what_a_client_made_up(sessions):
     with pytest.raises(NotFound) as caught:
         sessions.find("x" * 5000)
     assert len(str(caught.value)) < 200
+
+
+class Held:
+    """A stream that has a share of the device, or none."""
+
+    def __init__(self, has_share: bool) -> None:
+        self.has_share = has_share
+
+    def give_way(self) -> bool:
+        had_share, self.has_share = self.has_share, False
+        return had_share
+
+    def close(self) -> None: ...
+
+
+def test_who_waits_longest_to_come_back_gives_way_first_and_who_is_there_never(clock):
+    sessions = Sessions(max_sessions=9, ttl_s=10, clock=clock)
+    made = [sessions.create(ConversionParameters()) for _ in range(4)]
+    for session, has_share in zip(made, [True, False, True, True], strict=True):
+        sessions.attach(session.session_id).held = Held(has_share)
+    for place in (2, 1, 0):
+        clock.now_s += 1
+        sessions.detach(made[place], may_return=True)
+    assert sessions.give_way()
+    assert [session.held.has_share for session in made] == [True, False, False, True]
+    assert sessions.give_way()
+    assert [session.held.has_share for session in made] == [False, False, False, True]
+    assert not sessions.give_way()
+
+
+def test_one_address_cannot_take_all_sessions_without_opening_them(clock):
+    sessions = Sessions(max_sessions=9, ttl_s=10, clock=clock, max_unopened=2)
+    first = sessions.create(ConversionParameters(), peer="192.0.2.1")
+    clock.now_s += 3
+    sessions.create(ConversionParameters(), peer="192.0.2.1")
+    with pytest.raises(Unavailable, match="opened none") as caught:
+        sessions.create(ConversionParameters(), peer="192.0.2.1")
+    assert caught.value.retry_after_s == 7
+    sessions.create(ConversionParameters(), peer="192.0.2.2")
+    sessions.attach(first.session_id)
+    sessions.create(ConversionParameters(), peer="192.0.2.1")

@@ -99,6 +99,7 @@ class LiveConnection:
 
     async def _read(self) -> None:
         if self._live.has_begun:
+            self._live.resume()
             await self._make_ready()
         num_since_turn = 0
         while True:

@@ -122,6 +122,15 @@ class LiveSession:
         self.stream.drop(step)
         self._state.metrics.count_block("dropped")
 
+    def give_way(self) -> bool:
+        """Gives the share of the device back, until `resume`. False if it has none."""
+        return self._lease is not None and self._lease.leave()
+
+    def resume(self) -> None:
+        """The client is back. Raises Unavailable when there is no share left for it."""
+        if self._lease is not None:
+            self._lease.admit()
+
     def close(self) -> None:
         """Gives everything back."""
         if self._lease is not None:

@@ -12,12 +12,18 @@ from anivoice.server.auth import ANYBODY, Caller
 
 ID_BYTES = 24
 MAX_SHOWN_CHARS = 64
+MAX_UNOPENED = 64
+"""Sessions of one address that nobody has connected to yet: a quarter of all that the server has by default."""
+
 RETRY_AFTER_SECONDS = 10.0
 """What a client is told when all sessions are connected: nobody knows when one of them ends."""
 
 
 class Closable(Protocol):
     """What a session holds between two connections."""
+
+    def give_way(self) -> bool:
+        """Gives back the share of the device, until it is taken up again. False if it has none."""
 
     def close(self) -> None:
         """Gives back everything; may be called more than once."""
@@ -32,6 +38,9 @@ class StreamSession:
     created_s: float
     expires_s: float
     caller_name: str = ""
+    peer: str | None = None
+    """Address of who made it."""
+    was_opened: bool = False
     is_attached: bool = False
     held: Closable | None = None
 
@@ -39,8 +48,16 @@ class StreamSession:
 class Sessions:
     """All sessions, connected or not. Belongs to the event loop."""
 
-    def __init__(self, max_sessions: int, ttl_s: float, clock: Callable[[], float], grace_s: float = 15.0) -> None:
+    def __init__(
+        self,
+        max_sessions: int,
+        ttl_s: float,
+        clock: Callable[[], float],
+        grace_s: float = 15.0,
+        max_unopened: int = MAX_UNOPENED,
+    ) -> None:
         self.max_sessions = max_sessions
+        self.max_unopened = max_unopened
         self.ttl_s = ttl_s
         self.grace_s = grace_s
         self._clock = clock
@@ -66,11 +83,32 @@ class Sessions:
             retry_after_s = next_s if math.isfinite(next_s) else RETRY_AFTER_SECONDS
             raise Unavailable(f"there are already {self.max_sessions} sessions; try again later", retry_after_s)
 
-    def create(self, parameters: StreamParameters, caller: Caller = ANYBODY) -> StreamSession:
-        """A new session. Raises as `check_room`."""
+    def check_peer(self, peer: str | None) -> None:
+        """Raises Unavailable when that address has made too many sessions that it did not open."""
+        unopened = [one for one in self._sessions.values() if one.peer == peer and not one.was_opened]
+        if peer is not None and len(unopened) >= self.max_unopened:
+            retry_after_s = max(min(session.expires_s for session in unopened) - self._clock(), 0.0)
+            raise Unavailable(
+                f"you have made {len(unopened)} sessions and opened none of them; connect to one of those",
+                retry_after_s,
+            )
+
+    def give_way(self) -> bool:
+        """Of those who may come back, the one that has waited longest gives its share of the device to who is there.
+        False if none has a share.
+        """
+        waiting = [one for one in self._sessions.values() if not one.is_attached]
+        waiting.sort(key=lambda session: session.expires_s)
+        return any(session.held is not None and session.held.give_way() for session in waiting)
+
+    def create(self, parameters: StreamParameters, caller: Caller = ANYBODY, peer: str | None = None) -> StreamSession:
+        """A new session, made by the address `peer`. Raises as `check_room` and `check_peer`."""
         self.check_room(caller)
+        self.check_peer(peer)
         now_s = self._clock()
-        session = StreamSession(secrets.token_urlsafe(ID_BYTES), parameters, now_s, now_s + self.ttl_s, caller.name)
+        session = StreamSession(
+            secrets.token_urlsafe(ID_BYTES), parameters, now_s, now_s + self.ttl_s, caller.name, peer
+        )
         self._sessions[session.session_id] = session
         return session
 
@@ -92,7 +130,7 @@ class Sessions:
         session = self.find(session_id)
         if session.is_attached:
             raise Conflict("this session has a connection already; close it, or make another session")
-        session.is_attached = True
+        session.is_attached = session.was_opened = True
         session.expires_s = math.inf
         return session
 

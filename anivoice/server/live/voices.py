@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from weakref import WeakKeyDictionary
 
@@ -53,7 +53,15 @@ def needs_another_voice(old: StreamParameters, new: StreamParameters) -> bool:
 class VoiceLease:
     """A voice that is held, loaded and warm, and the stream's share of the device once it is let in."""
 
-    def __init__(self, runtime: Runtime, source: Source, seed: int, load_key: LoadKey) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        source: Source,
+        seed: int,
+        load_key: LoadKey,
+        make_room: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._make_room = make_room
         self.source = source
         self.seed = seed
         self.load_key = load_key
@@ -63,10 +71,14 @@ class VoiceLease:
         self._is_admitted = False
 
     def admit(self) -> None:
-        """Raises Unavailable if one more such stream does not fit. Reliable streams take what is left over."""
+        """Raises Unavailable if one more such stream does not fit, also when those who are away have made room.
+        Reliable streams take what is left over.
+        """
         if self._is_admitted or self.source.parameters.mode == "reliable":
             return
         refusal = self._runtime.engine.admission.admit(*self._share)
+        while refusal is not None and refusal.retry_after_s is not None and self._make_room():
+            refusal = self._runtime.engine.admission.admit(*self._share)
         if refusal is not None:
             raise refusal
         self._is_admitted = True
@@ -77,11 +89,12 @@ class VoiceLease:
         p99_s = self._runtime.engine.admission.p99_s(self.load_key)
         return p99_s is not None and p99_s <= self._runtime.engine.admission.max_load * self._share[0]
 
-    def leave(self) -> None:
-        """Gives the share of the device back."""
-        if self._is_admitted:
+    def leave(self) -> bool:
+        """Gives the share of the device back. False if it had none."""
+        had_share, self._is_admitted = self._is_admitted, False
+        if had_share:
             self._runtime.engine.admission.release(*self._share)
-        self._is_admitted = False
+        return had_share
 
     def release(self) -> None:
         """Gives everything back; may be called more than once."""
@@ -92,10 +105,13 @@ class VoiceLease:
 
 
 class Sources:
-    """Makes leases. Belongs to the event loop."""
+    """Makes leases. Belongs to the event loop. `make_room` is asked when the device is full: True if somebody who is
+    not there has given up a share.
+    """
 
-    def __init__(self, runtime: Runtime, workers: Workers) -> None:
+    def __init__(self, runtime: Runtime, workers: Workers, make_room: Callable[[], bool]) -> None:
         self._runtime = runtime
+        self._make_room = make_room
         self._workers = workers
         self._first_guess = FIRST_GUESS.get(runtime.runner.device.type, 0)
         self._choice = WindowChoice(lambda: runtime.engine.admission, time.monotonic)
@@ -117,7 +133,7 @@ class Sources:
         except BaseException:
             self._runtime.voices.release(source.voice)
             raise
-        return VoiceLease(self._runtime, source, seed, window.load_key)
+        return VoiceLease(self._runtime, source, seed, window.load_key, self._make_room)
 
     async def _load(self, parameters: StreamParameters) -> tuple[Source, int]:
         """The source, its voice held, and the seed of its noise."""
