@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from anivoice.models.attention import RelativeAttention, masked
 from anivoice.models.flow import Coupling, Flow, WaveNet
-from anivoice.models.nsf_hifigan import NsfHifiGan
 from anivoice.models.vits import Prior, Synthesizer
 from anivoice.models.voice_config import VoiceConfig
 from anivoice.training.spectra import VoiceMel, mel_window_samples, stft_magnitude
@@ -146,25 +145,6 @@ def fix_prior(model: Synthesizer) -> None:
     with torch.no_grad():
         weight[half:] = 0.0
         bias[half:] = NO_VARIANCE_LOG_STD
-
-
-def even_phases(model: Synthesizer, share: float) -> None:
-    """Takes from the first upsampling a `share` of what tells the moments of a frame apart at 0 Hz; nothing if
-    its kernel is no multiple of its stride.
-
-    Of a transposed convolution each output phase has taps of its own. Where their sums differ, a latent that stands
-    still comes out as a pattern that repeats with every frame: lines at the multiples of 100 Hz (Odena et al., 2016).
-    """
-    decoder = model.dec
-    first = decoder.ups[0] if isinstance(decoder, NsfHifiGan) else decoder.upsamples[0]
-    assert isinstance(first, nn.ConvTranspose1d)
-    stride, kernel = first.stride[0], first.kernel_size[0]
-    if kernel % stride != 0:
-        return
-    with torch.no_grad():
-        taps = first.weight.view(*first.weight.shape[:2], kernel // stride, stride)
-        uneven = taps.sum(2) - taps.sum((2, 3)).unsqueeze(2) / stride
-        first.weight -= (share * stride / kernel) * uneven.repeat(1, 1, kernel // stride)
 
 
 def trained_parameters(model: Synthesizer, recipe: Recipe, decoder_only: bool) -> list[nn.Parameter]:

@@ -20,7 +20,6 @@ from anivoice.training.voice_network import (
     MelLatent,
     PosteriorEncoder,
     Recipe,
-    even_phases,
     fix_prior,
     flow_forward,
     kl_divergence,
@@ -36,9 +35,6 @@ KL_WEIGHT = 1 / 45
 
 EDGE_FRAMES = 2
 """A piece's first and last frames are not decoded: their spectra have seen its mirrored edge."""
-
-EVEN_SHARE = 0.02
-"""How much evener the decoder's phases become in a step: a hundred steps, in which it learns to do without."""
 
 OFFSET_WEIGHT = 20.0
 
@@ -125,8 +121,6 @@ class VoiceTrainer:
         self.optimizer.step()
         if plan.recipe == "mel":
             fix_prior(self.model)
-            if self.step >= plan.latent_steps:
-                even_phases(self.model, EVEN_SHARE)
         self.step += 1
         self._follow()
         told = {name: float(loss.detach()) for name, loss in losses.items()}
