@@ -16,7 +16,7 @@ async function begin() {
   const views = await Promise.all(VIEWS.map((name) => import(`./${name}/view.js`)));
   const refresh = async () => {
     const names = await withKey(() => server.voices());
-    views.forEach((view) => view.setVoices?.(names));
+    await Promise.all(views.map((view) => view.setVoices(names)));
   };
   for (const view of views) view.begin({ refresh, useVoice });
   watchServer();

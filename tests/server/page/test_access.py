@@ -27,6 +27,8 @@ async def show_all(page: Page, view: str) -> None:
     elif view == "files":
         await page.set_input_files("#file", Path(__file__).parents[2] / "data/conformance/audio/speech_short_16k.wav")
         await expect(page.locator(".player")).to_be_visible()
+    elif view == "voices":
+        await expect(page.locator(".voice")).to_have_count(6)
     elif view == "docs":
         await expect(page.locator("details").first).to_be_visible()
     await page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")

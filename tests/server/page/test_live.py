@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from playwright.async_api import Page, expect
 
 from anivoice.client.stream_client import StreamClient
+from anivoice.server.live.websocket import CONNECTIONS
 
 Client = TestClient[web.Request, web.Application]
 OpenPage = Callable[..., Awaitable[Page]]
@@ -114,3 +115,33 @@ async def test_what_is_played_is_what_was_converted(
     assert np.corrcoef(received[lag : lag + length], expected[:length])[0, 1] > 0.99
     delays = delays_ms(played, spoken, found_hz)
     assert min(abs(delay - shown_ms) for delay in delays) < 10, (delays, shown_ms)
+
+
+async def test_a_preset_changes_while_one_speaks(open_page: OpenPage, serve_fake: Serve) -> None:
+    page = await open_page(await serve_fake())
+    await start(page)
+    await page.select_option("#live-preset", "low")
+    await expect(page.locator("#delay-rows")).to_contain_text("Block\n80 ms", use_inner_text=True)
+    await expect(page.locator("#live-problem")).to_be_hidden()
+
+
+async def test_a_lost_connection_is_taken_up_again(open_page: OpenPage, serve_fake: Serve) -> None:
+    client = await serve_fake()
+    page = await open_page(client)
+    await start(page)
+    for connection in list(client.app[CONNECTIONS]):
+        connection._sender._transport.abort()
+    await expect(page.locator("#live-status")).to_contain_text("Taking it up again")
+    await expect(page.locator("#live-status")).to_contain_text("Your voice is now alice")
+
+
+async def test_a_server_that_is_gone_and_an_insecure_page_are_told(open_page: OpenPage, serve_fake: Serve) -> None:
+    client = await serve_fake()
+    page = await open_page(client, before="Object.defineProperty(globalThis, 'isSecureContext', { value: false });")
+    await page.click("#start")
+    await expect(page.locator("#live-problem")).to_contain_text("anivoice serve --https")
+    page = await open_page(client)
+    await client.close()
+    await page.click("#start")
+    await expect(page.locator("#live-problem")).to_contain_text("The server does not answer")
+    await expect(page.locator("#start")).to_contain_text("Start")

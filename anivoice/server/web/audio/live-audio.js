@@ -9,7 +9,7 @@ const CHANNEL_S = 4;
 const TRANSIT_WEIGHT = 0.1;
 
 /**
- * `start`, then `set`, `restart`, and at the end `stop`. `handlers`: `onEvent(event)`, `onState("open" | "reconnecting")`,
+ * `start`, then `set`, and at the end `stop`. `handlers`: `onEvent(event)`, `onState("open" | "reconnecting")`,
  * `onProblem(error)` (it goes on), `onEnd(error | null)`.
  */
 export class LiveAudio {
@@ -29,28 +29,18 @@ export class LiveAudio {
 
   /** Opens the devices and the stream. Throws AnivoiceError: "insecure", "microphone_refused" and so on. */
   async start({ microphone, output, browser, parameters, key }) {
-    this._parameters = { ...parameters };
-    this._key = key;
     this._microphone = await openMicrophone(microphone, browser);
     this.context = new AudioContext({ latencyHint: "interactive" });
     if (!this.context.audioWorklet) throw new AnivoiceError("", { kind: "no_worklets" });
-    await this.context.audioWorklet.addModule("/web/audio/live-worklet.js");
+    await this.context.audioWorklet.addModule("/web/audio/live-worklet.js").catch(unreachable);
     await this.setOutput(output);
     this._connectNodes();
-    this._openStream();
+    this._openStream(key, { ...parameters, sample_rate: this.rateHz });
     await this.context.resume();
-  }
-
-  /** Another stream with other parameters; the devices stay as they are. */
-  restart(parameters) {
-    this._parameters = { ...this._parameters, ...parameters };
-    this._closeStream();
-    this._openStream();
   }
 
   /** From the next block on. */
   set(parameters) {
-    Object.assign(this._parameters, parameters);
     this._worker?.postMessage({ set: parameters });
   }
 
@@ -140,19 +130,17 @@ export class LiveAudio {
     this.monitor = new Monitor(this.context, this._node);
   }
 
-  _openStream() {
+  _openStream(key, parameters) {
     const channels = Array.from({ length: 5 }, () => makeChannel(CHANNEL_S * this.rateHz));
     const [capture, playback, before, after, played] = channels;
     this.recordings = [before.reader, after.reader, played.reader];
     const [ends, moved] = posted(capture.writer, playback.reader, before.writer, after.writer, played.writer);
     this._node.port.postMessage({ channels: ends }, moved);
-    this._usualTransit = null;
-    this._numTransits = this._dropped = 0;
     const [workerEnds, workerMoved] = posted(capture.reader, playback.writer);
     const worker = (this._worker = new Worker("/web/audio/stream-worker.js", { type: "module" }));
     worker.onmessage = ({ data }) => this._worker === worker && this._hear(data);
-    const parameters = { ...this._parameters, sample_rate: this.rateHz };
-    worker.postMessage({ start: { key: this._key, parameters, channels: workerEnds } }, workerMoved);
+    worker.onerror = ({ message }) => this._handlers.onEnd(new AnivoiceError(message, { kind: "unreachable" }));
+    worker.postMessage({ start: { key, parameters, channels: workerEnds } }, workerMoved);
   }
 
   /** The worker ends by itself once it has said goodbye. */
@@ -177,6 +165,10 @@ export class LiveAudio {
       this.ready = event;
       this._isBack = event.isBack === true;
       this._node.port.postMessage({ blockS: event.block_ms / 1000 });
+    } else if (event.event === "changed") {
+      const { preset, block_ms, latency_ms } = event;
+      this.ready = { ...this.ready, preset, block_ms, latency_ms };
+      this._node.port.postMessage({ blockS: block_ms / 1000 });
     } else if (event.event === "overrun") {
       const numBlocks = event.dropped_blocks - this._dropped;
       this._dropped = event.dropped_blocks;
@@ -189,6 +181,10 @@ export class LiveAudio {
     this._controls.set(name, isOn ? 1 : 0);
     if (!canShare) this._node.port.postMessage({ controls: this._controls.values });
   }
+}
+
+function unreachable(error) {
+  throw new AnivoiceError(error.message, { kind: "unreachable" });
 }
 
 const MICROPHONE_KINDS = {

@@ -19,7 +19,6 @@ import { Spectrogram } from "./spectrogram.js";
 import { suggestPreset } from "./suggest.js";
 
 const DELAY_MS = 250;
-const FIXED = ["preset"]; // shapes the stream: needs another one
 const REOPENING = ["microphone", "noise", "echo", "auto-gain"];
 
 let audio = null;
@@ -75,21 +74,13 @@ async function recall(name) {
 async function changed(changes) {
   if (changes.model_name) changes = { ...changes, ...(await recall(changes.model_name)) };
   else store.set(`voice.${form.voice}`, form.values);
-  apply(changes);
-}
-
-function apply(changes) {
-  if (!audio) return;
-  const names = Object.keys(changes);
-  const isFixed = names.some((name) => FIXED.includes(name) && changes[name] !== audio.ready?.preset);
-  if (isFixed) audio.restart(streamParameters());
-  else audio.set(Object.fromEntries(Object.entries(changes).filter(([name]) => !FIXED.includes(name))));
+  audio?.set(changes);
 }
 
 function takeSetup(values) {
   form.values = values;
   store.set(`voice.${form.voice}`, form.values);
-  apply(streamParameters());
+  audio?.set(streamParameters());
 }
 
 function streamParameters() {
