@@ -88,6 +88,16 @@ class Settings(BaseSettings):
     )
     max_sessions: int = Field(256, ge=1, description="Streaming sessions at once.")
     session_ttl_seconds: float = Field(60, gt=0, description="A session that nobody connects to ends after this time.")
+    presets_file: Path | None = Field(
+        None, description="File of the named set-ups; default: presets.anivoice.json in the folder of the voices."
+    )
+    voicemod_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port on 127.0.0.1 that speaks Voicemod's Control API, for Stream Deck and Companion; theirs is "
+        "59129. Default: none.",
+    )
     session_grace_seconds: float = Field(
         15, ge=0, description="A streaming session whose connection was lost can be taken up again for so long."
     )

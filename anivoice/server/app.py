@@ -17,6 +17,9 @@ from anivoice.parameters import ConversionParameters
 from anivoice.server import middleware
 from anivoice.server.arrivals import Arrivals
 from anivoice.server.auth import Keys, warn_if_open
+from anivoice.server.control.routes import add_control_routes
+from anivoice.server.control.socket import CONTROL_SOCKETS, ControlSockets, close_control_sockets
+from anivoice.server.control.voicemod_site import run_voicemod_site
 from anivoice.server.conversions import Conversions
 from anivoice.server.engine_client import EngineClient
 from anivoice.server.event_loop import keep_turns_short, loop_factory
@@ -61,11 +64,15 @@ def build_app(
     app[APP_STATE] = state
     app[CONNECTIONS] = Connections()
     app.on_response_prepare.append(middleware.add_headers)
+    app[CONTROL_SOCKETS] = ControlSockets()
     add_routes(app)
     add_page_routes(app)
     add_voice_routes(app, state)
+    add_control_routes(app)
+    app.cleanup_ctx.append(run_voicemod_site)
     app.cleanup_ctx.append(_run_parts)
     app.on_shutdown.append(close_connections)
+    app.on_shutdown.append(close_control_sockets)
     app.on_shutdown.append(_stop_accepting)
     return app
 

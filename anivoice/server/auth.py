@@ -4,12 +4,13 @@ Keys are one of the settings, or lie in a file: several, each with a name and li
 changes, so a key is replaced without a restart.
 """
 
+import base64
 import hashlib
 import hmac
 import logging
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -23,13 +24,16 @@ from anivoice.server.origins import is_loopback
 
 logger = logging.getLogger(__name__)
 
-OPEN_PATHS = frozenset({"/", "/healthz", "/docs", "/openapi.json", "/client.js"})
+OPEN_PATHS = frozenset({"/", "/healthz", "/docs", "/obs", "/openapi.json", "/client.js"})
 OPEN_FOLDER = "/web/"
 """They tell nothing about this installation: a sign of life, the page, and the description of the interface."""
 
 MIN_KEY_CHARS = 8
 LOOK_AGAIN_S = 1.0
 """The key file's stamp is looked at no more often."""
+
+SUBPROTOCOL_OF_KEY = "key."
+"""Before the key in base64url, in what a page offers."""
 
 NO_LIMIT = 2**31
 
@@ -167,6 +171,27 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+
+
+def authorization_of(headers: Mapping[str, str]) -> str | None:
+    """The header `Authorization`. Pages cannot set it on a WebSocket: they offer a subprotocol, `key.` and the key in
+    base64url without padding.
+    """
+    if "Authorization" in headers:
+        return headers["Authorization"]
+    for offered in headers.get("Sec-WebSocket-Protocol", "").split(","):
+        name = offered.strip()
+        if name.startswith(SUBPROTOCOL_OF_KEY):
+            return f"Bearer {_from_base64url(name.removeprefix(SUBPROTOCOL_OF_KEY))}"
+    return None
+
+
+def _from_base64url(text: str) -> str:
+    """Empty for what is none."""
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+    except ValueError:
+        return ""
 
 
 def warn_if_open(settings: Settings) -> None:

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 
 from anivoice.errors import AnivoiceError, Unauthorized, Unavailable, UpgradeRequired
-from anivoice.server.auth import Caller
+from anivoice.server.auth import Caller, authorization_of
 from anivoice.server.state import APP_STATE, CALLER
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         # Browsers cannot send the key with a WebSocket. The id is a secret that was given to who had the key.
         request[CALLER] = Caller(peer)
     else:
-        request[CALLER] = state.keys.check(request.path, request.headers.get(hdrs.AUTHORIZATION), peer)
+        request[CALLER] = state.keys.check(request.path, authorization_of(request.headers), peer)
     return await handler(request)
 
 

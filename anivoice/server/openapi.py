@@ -1,9 +1,7 @@
 """The description of the interface, OpenAPI 3.1: a table of the routes, and the parameters' pydantic models."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from collections.abc import Mapping
 
 from pydantic import BaseModel
 
@@ -13,10 +11,10 @@ from anivoice.config import Settings
 from anivoice.live.parameters import StreamParameters
 from anivoice.parameters import ConversionParameters
 from anivoice.server.auth import is_open
+from anivoice.server.control.description import CONTROL_ROUTES, control_schemas
 from anivoice.server.live.events import live_schemas, live_socket
+from anivoice.server.route_description import TEXT, Json, RouteDescription, json_object, reference
 from anivoice.server.uploads import AUDIO_FIELD, FileParameters
-
-Json: TypeAlias = "Mapping[str, Json] | Sequence[Json] | str | float | bool | None"
 
 ERRORS = {
     400: "The form or the JSON body cannot be read, or the audio file is missing.",
@@ -52,36 +50,9 @@ ANSWER_HEADERS = {
 }
 
 
-@dataclass(frozen=True)
-class RouteDescription:
-    """One route. `answers`: status -> description and content (media type -> schema); `errors`: statuses of ERRORS."""
-
-    method: str
-    path: str
-    summary: str
-    answers: Mapping[int, tuple[str, Mapping[str, Json]]]
-    errors: tuple[int, ...] = ()
-    request_content: Mapping[str, Json] = field(default_factory=dict)
-    body_required: bool = False
-    query_schema: str | None = None
-    path_parameters: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    websocket: Mapping[str, Json] = field(default_factory=dict)
-    """What goes over it once it is open (`x-websocket`)."""
-
-
-def _object(**properties: Json) -> Json:
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _reference(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-TEXT: Json = {"type": "string"}
 RECORDING: Json = {"type": "string", "contentMediaType": "application/octet-stream"}
 NULLABLE_TEXT: Json = {"type": ["string", "null"]}
-READINESS = _object(
+READINESS = json_object(
     ready={"type": "boolean"},
     warm_up={"type": "string", "enum": ["waiting", "running", "done", "failed"]},
     problem=NULLABLE_TEXT,
@@ -94,7 +65,7 @@ ANY_OBJECT: Json = {"type": "object"}
 PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp")
 VOICE_NAME = {"name": "The voice, percent-encoded."}
 JOB_ID = {"job_id": "From the event `received` of POST /convert."}
-VOICE = _object(
+VOICE = json_object(
     name=TEXT,
     file=TEXT,
     size_bytes={"type": "integer"},
@@ -111,9 +82,9 @@ VOICE = _object(
     picture=NULLABLE_TEXT,
     can_change={"type": "boolean"},
 )
-ADDED_VOICES = _object(
+ADDED_VOICES = json_object(
     voices={"type": "array", "items": VOICE},
-    left_out={"type": "array", "items": _object(file=TEXT, reason=TEXT)},
+    left_out={"type": "array", "items": json_object(file=TEXT, reason=TEXT)},
 )
 VOICE_FORM: Json = {
     "type": "object",
@@ -134,13 +105,13 @@ ROUTES = (
         "get",
         "/",
         "A sign of life; a browser gets the page.",
-        {200: ("It runs.", {"application/json": _object(message=TEXT), "text/html": TEXT})},
+        {200: ("It runs.", {"application/json": json_object(message=TEXT), "text/html": TEXT})},
     ),
     RouteDescription(
         "get",
         "/models",
         "The voices there are, sorted.",
-        {200: ("Names.", {"application/json": _object(models={"type": "array", "items": TEXT})})},
+        {200: ("Names.", {"application/json": json_object(models={"type": "array", "items": TEXT})})},
     ),
     RouteDescription(
         "post",
@@ -239,7 +210,7 @@ ROUTES = (
             )
         },
         errors=(400, 404, 408, 413, 415, 422, 429, 503),
-        request_content={"multipart/form-data": _reference("ConvertForm"), "audio/*": RECORDING},
+        request_content={"multipart/form-data": reference("ConvertForm"), "audio/*": RECORDING},
         query_schema="FileParameters",
         body_required=True,
         headers=ANSWER_HEADERS,
@@ -251,11 +222,11 @@ ROUTES = (
         {
             200: (
                 "The session; connect to websocket_url within expires_in seconds.",
-                {"application/json": _object(session_id=TEXT, websocket_url=TEXT, expires_in={"type": "number"})},
+                {"application/json": json_object(session_id=TEXT, websocket_url=TEXT, expires_in={"type": "number"})},
             )
         },
         errors=(400, 404, 408, 413, 422, 429, 503),
-        request_content={"application/json": _reference("StreamParameters")},
+        request_content={"application/json": reference("StreamParameters")},
         query_schema="StreamParameters",
     ),
     RouteDescription(
@@ -268,7 +239,7 @@ ROUTES = (
         websocket=live_socket(),
     ),
     RouteDescription(
-        "get", "/healthz", "The process lives.", {200: ("It lives.", {"application/json": _object(status=TEXT)})}
+        "get", "/healthz", "The process lives.", {200: ("It lives.", {"application/json": json_object(status=TEXT)})}
     ),
     RouteDescription(
         "get",
@@ -311,12 +282,13 @@ def openapi_document(settings: Settings, defaults: ConversionParameters) -> byte
         "paths": _paths(has_key=settings.api_key is not None or settings.api_key_file is not None),
         "components": {
             "schemas": {
-                "Error": _object(error=TEXT),
+                "Error": json_object(error=TEXT),
                 "ConversionParameters": _parameter_schema(ConversionParameters, defaults),
                 "StreamParameters": _parameter_schema(StreamParameters, defaults),
                 "FileParameters": _parameter_schema(FileParameters, defaults),
                 "ConvertForm": _form_schema(defaults),
                 **live_schemas(),
+                **control_schemas(),
             },
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
@@ -326,7 +298,7 @@ def openapi_document(settings: Settings, defaults: ConversionParameters) -> byte
 
 def _paths(has_key: bool) -> Json:
     paths: dict[str, dict[str, Json]] = {}
-    for route in ROUTES:
+    for route in (*ROUTES, *CONTROL_ROUTES):
         paths.setdefault(route.path, {})[route.method] = _operation(route, has_key)
     return paths
 
@@ -335,7 +307,7 @@ def _operation(route: RouteDescription, has_key: bool) -> Json:
     answers = {str(status): _answer(text, content, route.headers) for status, (text, content) in route.answers.items()}
     common = (403, 500) if is_open(route.path) else (401, 403, 500)
     for status in sorted({*route.errors, *common}):
-        answers[str(status)] = _answer(ERRORS[status], {"application/json": _reference("Error")}, {})
+        answers[str(status)] = _answer(ERRORS[status], {"application/json": reference("Error")}, {})
     operation: dict[str, Json] = {"summary": route.summary, "responses": answers}
     operation["security"] = [{"key": []}] if has_key and not is_open(route.path) else []
     parameters: list[Json] = [
@@ -363,7 +335,7 @@ def _query_parameters(schema: str) -> Json:
         "explode": True,
         "description": "Every parameter may stand in the address, too; the body goes first. null and an empty text "
         "mean that it is not given.",
-        "schema": _reference(schema),
+        "schema": reference(schema),
     }
 
 

@@ -28,7 +28,7 @@ PAGE_HEADERS = {
 def add_page_routes(app: web.Application) -> None:
     router = app.router
     router.add_get("/", greet)
-    for path in ("/docs", "/client.js", "/web/{path:.+}"):
+    for path in ("/docs", "/client.js", "/obs", "/web/{path:.+}"):
         router.add_get(path, show_file)
 
 

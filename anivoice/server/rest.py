@@ -39,7 +39,7 @@ async def list_models(request: web.Request) -> web.Response:
 
 async def create_session(request: web.Request) -> web.Response:
     state = request.app[APP_STATE]
-    values = {**query_fields(request), **await _read_json_object(request, state)}
+    values = {**query_fields(request), **await read_json_object(request, state)}
     asked = parse_stream_parameters(values, state.defaults).model_name
     name = await state.workers.run(known_voice, state.runtime.library, asked)
     defaults = await state.workers.run(voice_defaults, state.runtime.library, name, state.defaults)
@@ -88,7 +88,7 @@ async def show_openapi(request: web.Request) -> web.Response:
     return web.Response(body=request.app[APP_STATE].openapi, content_type="application/json")
 
 
-async def _read_json_object(request: web.Request, state: AppState) -> dict[str, object]:
+async def read_json_object(request: web.Request, state: AppState) -> dict[str, object]:
     """The body as a JSON object; an empty body is an empty object. Raises InvalidRequest."""
     try:
         async with asyncio.timeout(min(state.settings.max_stall_seconds, MAX_BODY_S)):

@@ -33,6 +33,7 @@ def load_web_files() -> Mapping[str, WebFile]:
     return files | {
         "/": files["/web/index.html"],
         "/docs": files["/web/docs.html"],
+        "/obs": files["/web/obs.html"],
         "/client.js": files["/web/client.js"],
     }
 

@@ -4,6 +4,7 @@ live_blocks.py.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from aiohttp import WSMessage, WSMsgType, web
 from pydantic import TypeAdapter, ValidationError
@@ -55,6 +56,7 @@ class LiveConnection:
         self._decoder: WireDecoder | None = None
         self._wanted: StreamParameters | None = None
         self._wants_change = asyncio.Event()
+        self._changing = asyncio.Lock()
         self._num_errors = 0
         self.may_return = True
         """Whether the client lost its connection, or ended its stream."""
@@ -87,6 +89,22 @@ class LiveConnection:
         """Ends the connection for that reason."""
         self._stop_reason = self._stop_reason or error
         self._stopping.set()
+
+    async def change_from_outside(self, values: dict[str, Any]) -> None:
+        """From the next block on, as if the client had said so; it is told by `changed`. Needs a stream that has begun.
+
+        Raises InvalidParameter, and what `LiveSession.change` raises: then nothing has changed.
+        """
+        async with self._changing:
+            await self._live.change(self._live.parameters.changed(values))
+            if self._wanted is not None:
+                self._wanted = self._wanted.changed(values)
+        self._wants_change.set()
+
+    @property
+    def num_queued(self) -> int:
+        """Blocks that wait."""
+        return len(self._blocks.queue)
 
     def doubt(self) -> None:
         """Somebody else wants the session: if the client does not show soon that it is there, it is gone."""
@@ -143,6 +161,7 @@ class LiveConnection:
             if len(samples):
                 if not self._live.has_audio or self._decoder.sample_rate_hz != self._live.stream.input_rate_hz:
                     await self._settle_rates(self._decoder)
+                self._live.meter.hear(samples)
                 self._blocks.stream_clock.hear(len(samples) / self._decoder.sample_rate_hz)
                 steps = self._live.stream.feed(samples)
                 if steps:
@@ -228,15 +247,18 @@ class LiveConnection:
             await self._wants_change.wait()
             self._wants_change.clear()
             wanted = self._wanted
-            if wanted is None:
-                continue
             try:
-                await self._live.change(wanted)
-                self._sender.wants_events = wanted.events
+                if wanted is not None:
+                    await self._change(wanted)
                 await self._tell_change()
             except AnivoiceError as error:
                 await self._complain(error)
             self._wanted = None if self._wanted is wanted else self._wanted
+
+    async def _change(self, wanted: StreamParameters) -> None:
+        async with self._changing:
+            await self._live.change(wanted)
+        self._sender.wants_events = wanted.events
 
     async def _flush(self) -> None:
         if self._live.has_begun:

@@ -153,6 +153,7 @@ class LiveBlocks:
         samples = self._live.stream.finish(step, result, failed)
         if self._left_out:
             self._drop_left_out()
+        self._live.meter.give(samples)
         messages = self.encoder.feed(samples)
         is_alone = self._overrun is None and self._live.converter.new_error is None
         if is_alone and self._sender.send_at_once(messages):

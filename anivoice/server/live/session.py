@@ -11,6 +11,7 @@ from anivoice.live.parameters import StreamParameters
 from anivoice.live.spliced import PartStep, SplicedStream
 from anivoice.live.stream import Source
 from anivoice.server.live.converter import Converter
+from anivoice.server.live.meter import Meter
 from anivoice.server.live.voices import VoiceLease, needs_another_voice
 from anivoice.server.state import AppState
 
@@ -29,6 +30,7 @@ class LiveSession:
         self._stream: SplicedStream | None = None
         self._lease: VoiceLease | None = None
         self._changing = asyncio.Lock()
+        self.meter = Meter()
         self.has_audio = False
         """Samples have come: rates and lengths are settled."""
 

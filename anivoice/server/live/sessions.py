@@ -3,7 +3,7 @@
 import math
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from anivoice.errors import Conflict, NotFound, OverQuota, Unavailable
@@ -11,6 +11,7 @@ from anivoice.live.parameters import StreamParameters
 from anivoice.server.auth import ANYBODY, Caller
 
 ID_BYTES = 24
+PUBLIC_ID_BYTES = 6
 MAX_SHOWN_CHARS = 64
 MAX_UNOPENED = 64
 """Sessions of one address that nobody has connected to yet: a quarter of all that the server has by default."""
@@ -43,6 +44,8 @@ class StreamSession:
     was_opened: bool = False
     is_attached: bool = False
     held: Closable | None = None
+    public_id: str = field(default_factory=lambda: secrets.token_hex(PUBLIC_ID_BYTES))
+    """By which others may name it. The session's id is a secret: it opens the stream."""
 
 
 class Sessions:
@@ -119,6 +122,22 @@ class Sessions:
             shown = session_id if len(session_id) <= MAX_SHOWN_CHARS else session_id[:MAX_SHOWN_CHARS] + "..."
             raise NotFound(f"there is no session {shown!r}, or it has expired; POST /convert/stream makes a new one")
         return session
+
+    def all(self) -> list[StreamSession]:
+        """The oldest first, without the expired ones."""
+        self.sweep()
+        return list(self._sessions.values())
+
+    def find_public(self, public_id: str) -> StreamSession:
+        """Raises NotFound."""
+        for session in self.all():
+            if session.public_id == public_id:
+                return session
+        raise NotFound(f"there is no session {public_id[:MAX_SHOWN_CHARS]!r}; GET /sessions lists those there are")
+
+    def age_s(self, session: StreamSession) -> float:
+        """Seconds since it was made."""
+        return self._clock() - session.created_s
 
     def knows(self, session_id: str | None) -> bool:
         """True if the session can be connected to, or is."""
