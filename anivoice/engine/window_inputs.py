@@ -30,7 +30,7 @@ def check(request: WindowRequest) -> None:
         problem = f"a window of {P} frames cannot know {request.num_known_frames}"
     elif request.layout.overlaps and request.window_frame % 2:
         problem = "a live window begins at an even frame"
-    elif not len(request.samples) >= (P - 1) * FRAME_SAMPLES:
+    elif len(request.samples) <= (P - 1) * FRAME_SAMPLES:
         problem = f"{len(request.samples)} samples do not fill a window of {P} frames"
     if problem is not None:
         raise ValueError(problem)
