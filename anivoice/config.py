@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from anivoice.errors import InvalidParameter
 from anivoice.parameters import ConversionParameters, describe_validation_error
+from anivoice.voices.box import WEIGHTS_DIR, user_weights_dir
 
 DEFAULT_PARAMETER_NAMES = ("MODEL_NAME", "PITCH_CHANGE", "VOLUME_ENVELOPE", "INDEX_RATE", "PITCH_EXTRACTION_ALGO")
 MEBIBYTE = 2**20
@@ -49,7 +50,10 @@ class Settings(BaseSettings):
         description="Web origins (https://host:port, null, file://) whose pages may call the server, separated by "
         "commas; * for all.",
     )
-    weights_dir: Path = Field(Path("weights"), description="Folder of the voices and the shared networks.")
+    weights_dir: Path = Field(
+        WEIGHTS_DIR,
+        description="Folder of the voices and the shared networks; where it is not there, one of the user's own.",
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the networks run.")
     gpu_index: int | None = Field(
         None,
@@ -152,9 +156,12 @@ def load_settings(overrides: Mapping[str, Any] | None = None, env_file: Path | N
     if "gpu_index" in given:
         given["GPU_INDEX"] = given.pop("gpu_index")
     try:
-        return Settings(_env_file=env_file, **given)
+        settings = Settings(_env_file=env_file, **given)
     except ValidationError as error:
         raise InvalidParameter("settings: " + describe_validation_error(error, Settings, _setting_names)) from error
+    if "weights_dir" in settings.model_fields_set or settings.weights_dir.is_dir():
+        return settings
+    return settings.model_copy(update={"weights_dir": user_weights_dir()})
 
 
 def _setting_names(field: str) -> str:

@@ -32,14 +32,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     from anivoice.errors import AnivoiceError, InvalidParameter
 
     configure_process()
-    arguments = build_parser().parse_args(argv)
     try:
+        arguments = build_parser().parse_args(argv)
         return int(arguments.run(arguments))
     except InvalidParameter as error:
         print(f"anivoice: {error}", file=sys.stderr)
         return 2
     except AnivoiceError as error:
         print(f"anivoice: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "anivoice":
+            raise
+        print(f"anivoice: this command needs {error.name}: `pip install anivoice` brings it", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

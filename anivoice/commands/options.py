@@ -148,7 +148,11 @@ def add_load_options(parser: argparse.ArgumentParser, num_sessions: int) -> None
 
 
 def settings_of(arguments: argparse.Namespace) -> "Settings":
-    """Settings with the options that this command knows."""
+    """Settings with the options that this command knows; the user's own folder of voices gets the voice in the box."""
     from anivoice.config import Settings, load_settings
+    from anivoice.voices.box import unpack_box, user_weights_dir
 
-    return load_settings(given_options(arguments, Settings.model_fields))
+    settings = load_settings(given_options(arguments, Settings.model_fields))
+    if settings.weights_dir == user_weights_dir():
+        unpack_box(settings.weights_dir)
+    return settings
