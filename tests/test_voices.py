@@ -1,18 +1,23 @@
 """What lies in `weights/`: names, indexes, settings, problems, the cache."""
 
+import gc
 import json
 import os
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 from conformance import OWN_VECTORS as VECTORS
 
+from anivoice.checkpoints.voice_file import VoiceCheckpoint
 from anivoice.errors import InvalidModelFile, InvalidParameter, MissingAsset, NotFound
 from anivoice.voices.assets import EMBEDDED_VOICE
 from anivoice.voices.cache import VoiceCache
-from anivoice.voices.library import VoiceLibrary
+from anivoice.voices.library import VoiceLibrary, VoiceSettings
+from anivoice.voices.voice import VoiceFiles
 
 
 def put_voice(folder: Path, name: str, source: str = "v1_f0_40k.pth") -> Path:
@@ -198,6 +203,38 @@ def test_a_replaced_encoder_is_noticed_and_who_is_at_it_keeps_the_old_one(weight
     assert running.encoder is old
     cache.release(running)
     assert cache.acquire("alice", False) is second
+
+
+def test_a_voice_that_cannot_be_used_is_read_once_and_leaves_nothing(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_read, num_values = 0, 1_234_567
+
+    def read(files: VoiceFiles) -> tuple[VoiceSettings, VoiceCheckpoint]:
+        nonlocal num_read
+        num_read += 1
+        content = torch.zeros(num_values)
+        try:
+            raise ValueError(f"{len(content)} values, all of them wrong")
+        except ValueError as error:
+            raise InvalidModelFile(str(error)) from error
+
+    monkeypatch.setattr("anivoice.voices.cache.read_voice", read)
+    cache = VoiceCache(VoiceLibrary(weights), 2**30)
+    gc.disable()
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            kept = [pool.submit(cache.acquire, "alice", False).exception() for _ in range(4)]
+        sizes = [len(one) for one in gc.get_objects() if type(one) is torch.Tensor and one.dim() == 1]
+    finally:
+        gc.enable()
+    assert num_values not in sizes
+    assert [str(error) for error in kept] == ["1234567 values, all of them wrong"] * 4
+    assert num_read == 1
+    os.utime(weights / "alice.pth", ns=(1, 1))
+    with pytest.raises(InvalidModelFile):
+        cache.acquire("alice", False)
+    assert num_read == 2
 
 
 def test_a_missing_encoder_names_the_command(weights: Path) -> None:

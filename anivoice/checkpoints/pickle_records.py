@@ -12,6 +12,11 @@ from typing import IO, Protocol, cast
 
 MAX_OPCODES = 1_000_000
 MAX_LINE_BYTES = 65_536
+MAX_ITEMS_PER_OPCODE, FREE_ITEMS = 4, 1000
+"""A sound file puts each item into a container about once. More is one list that is copied again and again."""
+
+MAX_INTEGER_KEY = 2**31
+"""Larger ones can be chosen so that they collide in a dict, which then takes hours."""
 
 _LITERALS = frozenset(
     {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
@@ -90,6 +95,8 @@ class _Machine:
     memo: dict[int, object] = field(default_factory=dict)
     foreign: set[str] = field(default_factory=set)
     mark: _Mark = field(default_factory=_Mark)
+    num_items: int = 0
+    """Items that were put into containers so far."""
 
     def step(self, name: str, arg: object) -> None:
         """Executes one opcode. Raises ValueError, TypeError or IndexError on a malformed stream."""
@@ -161,10 +168,10 @@ class _Machine:
                 self._push_global(*self._pop_many(2))
             case "REDUCE" | "NEWOBJ":
                 function, arguments = self._pop_many(2)
-                self.stack.append(_apply(function, arguments))
+                self._push_applied(function, arguments)
             case "NEWOBJ_EX":
                 function, arguments, _ = self._pop_many(3)
-                self.stack.append(_apply(function, arguments))
+                self._push_applied(function, arguments)
             case "INST" | "OBJ":
                 self._pop_to_mark()
                 self.foreign.add(str(arg))
@@ -176,6 +183,12 @@ class _Machine:
                 self.stack.append(_storage_record(self.stack.pop()))
             case _:
                 raise ValueError(f"pickle opcode {name} has no place in a model file")
+
+    def _push_applied(self, function: object, arguments: object) -> None:
+        made = _apply(function, arguments)
+        if isinstance(made, dict):
+            self.num_items += len(made)
+        self.stack.append(made)
 
     def _push_global(self, module: object, name: object) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
@@ -221,6 +234,8 @@ def read_pickle(stream: ByteStream) -> PickleContent:
             if num_done >= MAX_OPCODES:
                 raise ValueError("the pickle is too long")
             machine.step(opcode.name, arg)
+            if machine.num_items > MAX_ITEMS_PER_OPCODE * num_done + FREE_ITEMS:
+                raise ValueError("it says the same over and over again, as no model file does")
     except (IndexError, TypeError, OverflowError) as error:
         raise ValueError(f"malformed pickle: {error}") from error
     raise ValueError("the pickle has no end")
@@ -282,8 +297,10 @@ def _extend(target: object, items: Iterable[object]) -> None:
 def _set_items(target: object, items: Sequence[object]) -> object:
     """Adds alternating keys and values. Keys are scalars (hashing nested tuples can take for ever) or leaves."""
     for key, value in zip(items[::2], items[1::2], strict=True):
-        if not isinstance(key, str | bytes | int | float | None | Global | Inert):
-            raise TypeError("a dict key is neither text nor number")
+        if not isinstance(key, str | bytes | int | None | Global | Inert):
+            raise TypeError("a dict key is neither text nor a whole number")
+        if isinstance(key, int) and not 0 <= key < MAX_INTEGER_KEY:
+            raise TypeError("a dict key is a number out of range")
         if isinstance(target, dict):
             target[key] = value
     return target

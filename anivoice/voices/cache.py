@@ -1,6 +1,7 @@
 """Loaded voices: what is in use stays in memory, what changed on disk is read again."""
 
 import threading
+import traceback
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from anivoice.voices.voice import SharedEncoder, Voice, VoiceFiles
 
 if TYPE_CHECKING:
     from anivoice.checkpoints.index_file import IvfIndex
+    from anivoice.checkpoints.voice_file import VoiceCheckpoint
+    from anivoice.voices.library import VoiceSettings
 
 
 class VoiceCache:
@@ -29,6 +32,7 @@ class VoiceCache:
         self.max_bytes = max_bytes
         self._voices: OrderedDict[str, Voice] = OrderedDict()
         self._encoders: dict[Path, SharedEncoder] = {}
+        self._failed: dict[str, tuple[Stamp, str]] = {}
         self._lock = threading.Lock()
         self._loading: dict[str, threading.Lock] = {}
         self._loading_encoder = threading.Lock()
@@ -101,7 +105,7 @@ class VoiceCache:
     def _load(self, files: VoiceFiles, stamp: Stamp) -> Voice:
         from anivoice.models.vits import build_synthesizer
 
-        settings, checkpoint = read_voice(files)
+        settings, checkpoint = self._read(files, stamp)
         check_choice(files.name, checkpoint.embedder_model, settings.embedder_model)
         embedder_model = settings.embedder_model or checkpoint.embedder_model
         encoder = self._encoder(files, embedder_model)
@@ -115,6 +119,20 @@ class VoiceCache:
             build_synthesizer(checkpoint.config, checkpoint.state),
             encoder,
         )
+
+    def _read(self, files: VoiceFiles, stamp: Stamp) -> "tuple[VoiceSettings, VoiceCheckpoint]":
+        """Reads a file that cannot be used once, until it changes, and keeps nothing of what it held."""
+        failed = self._failed.get(files.name)
+        if failed is not None and failed[0] == stamp:
+            raise InvalidModelFile(failed[1])
+        try:
+            return read_voice(files)
+        except InvalidModelFile as error:
+            if not files.path.exists():
+                raise FileNotFoundError(files.path) from error
+            self._failed[files.name] = (stamp, str(error))
+            forget_frames(error)
+            raise
 
     def _encoder(self, files: VoiceFiles, embedder_model: str | None) -> SharedEncoder:
         """The content encoder the voice was made for, loaded once for all voices."""
@@ -130,6 +148,17 @@ class VoiceCache:
                 known = SharedEncoder(path, stamp, load_content_model(path))
                 self._encoders[path] = known
         return known
+
+
+def forget_frames(error: BaseException) -> None:
+    """Empties the frames that the error, and those that it came from, passed: they hold the whole file's tensors.
+
+    Whoever keeps the error (a future does, and is kept by it) keeps them, until the garbage collector comes by.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__cause__ or seen.__context__
 
 
 def _check_encoder_fits(encoder: SharedEncoder, config: VoiceConfig) -> None:

@@ -1,5 +1,6 @@
 """Reading torch files: what is sound loads, everything else is refused in one sentence, and nothing ever runs."""
 
+import io
 import pickle
 import struct
 import zipfile
@@ -246,3 +247,30 @@ def test_a_legacy_storage_larger_than_the_file_is_refused(tmp_path: Path):
     path = hostile.write_legacy(tmp_path / "huge.pt", data, {"0": (1 << 50, struct.pack("<4f", 1, 2, 3, 4))})
     for load in LOADERS:
         _refusal(load, path)
+
+
+def shared_list_bomb() -> bytes:
+    """One list of 1,000 pairs, from which 10,000 ordered dicts are made: 50 KB that become a gigabyte."""
+    pairs = b"".join(b"(V%d\nK\x01t" % number for number in range(1000))
+    one = b"ccollections\nOrderedDict\n(h\x00tR"
+    return b"\x80\x02}(V" + b"weight\n" + b"](" + pairs + b"eq\x00V" + b"more\n](" + one * 10_000 + b"eu."
+
+
+def colliding_keys_bomb() -> bytes:
+    """Integers that all hash to the same value."""
+    return pickle.dumps({"weight": {}, "x": {(2**61 - 1) * number: 0 for number in range(20)}}, 2)
+
+
+@pytest.mark.parametrize("make", [shared_list_bomb, colliding_keys_bomb])
+@pytest.mark.parametrize("write", [hostile.write_zip, hostile.write_legacy])
+def test_small_files_that_would_become_huge_or_slow_are_refused_at_once(tmp_path, make, write):
+    path = write(tmp_path / "bomb.pth", make())
+    with pytest.raises(InvalidModelFile, match=r"over and over|out of range"):
+        load_torch_file(path)
+
+
+def test_the_checks_come_before_the_work():
+    with pytest.raises(ValueError, match="over and over"):
+        read_pickle(io.BytesIO(shared_list_bomb()))
+    with pytest.raises(ValueError, match="out of range"):
+        read_pickle(io.BytesIO(colliding_keys_bomb()))
