@@ -49,13 +49,13 @@ class StreamParameters(ConversionParameters):
 
     @property
     def geometries(self) -> list[NamedGeometry]:
-        """The windows' lengths: one, or several to choose from: for `auto` all, for who chose no preset the default's
-        and those that are longer. Raises InvalidParameter.
+        """The windows' lengths: one, or several to choose from: for `auto` all, for who chose neither preset nor
+        block the default's and those that are longer. Raises InvalidParameter.
         """
         lengths = (self.block_ms, self.context_ms, self.crossfade_ms, self.lookahead_ms)
         if self.preset == "auto":
             return auto_geometries(*lengths)
-        if "preset" not in self.model_fields_set:
+        if "preset" not in self.model_fields_set and self.block_ms is None:
             found = auto_geometries(*lengths)
             default = live_geometry(self.preset, *lengths)
             return found[[one.geometry for one in found].index(default) :]

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from anivoice.errors import InvalidParameter, InvalidRequest
@@ -41,6 +41,8 @@ ANY_PARAMETERS = st.fixed_dictionaries(
 
 
 @settings(max_examples=40, deadline=None)
+@example(values={"sample_rate": 8000, "block_ms": 20.0, "lookahead_ms": 0.0, "context_ms": 0.0}, gate_db=0.0)
+@example(values={"sample_rate": 11025, "block_ms": 20.0, "crossfade_ms": 10.0, "lookahead_ms": 0.0}, gate_db=-17.0)
 @given(values=ANY_PARAMETERS, gate_db=st.floats(-17, 0))
 def test_every_combination_of_parameters_can_be_measured_and_streamed(values: dict[str, Any], gate_db: float) -> None:
     source = Source(VOICE, StreamParameters.model_validate({"gate_db": gate_db} | values), "pm")
@@ -77,3 +79,19 @@ def test_a_flush_that_says_no_does_not_flush(value: object, flag: bool) -> None:
 def test_a_flush_that_says_neither_is_refused() -> None:
     with pytest.raises(InvalidParameter, match="flush: true or false, not 'perhaps'"):
         _read_flag("perhaps")
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({}, ["balanced", "quality", "long", "longest"]),
+        ({"context_ms": 500}, ["balanced", "quality", "long", "longest"]),
+        ({"preset": "balanced"}, ["balanced"]),
+        ({"block_ms": 60}, ["balanced"]),
+        ({"preset": "auto"}, ["ultra", "low", "balanced", "quality", "long", "longest"]),
+    ],
+)
+def test_who_chose_no_lengths_leaves_the_server_the_choice_of_longer_ones(
+    values: dict[str, Any], names: list[str]
+) -> None:
+    assert [lengths.name for lengths in StreamParameters.model_validate(values).geometries] == names

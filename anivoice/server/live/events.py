@@ -137,6 +137,7 @@ LIVE_MESSAGE: TypeAdapter[Message] = TypeAdapter(LiveMessage)
 CLOSE_CODES = {
     1000: "The client ended the stream. The session is over.",
     1001: "The client went away. The session waits for it, see Reconnection.",
+    1002: "The client's bytes were no WebSocket: the HTTP or the frames were malformed. The session is over.",
     1007: "A text frame was not UTF-8. The session is over.",
     1008: "A request was wrong and cannot be mended by going on: the error before it says why. The session is over.",
     1009: "A message was larger than the limit. The session is over.",

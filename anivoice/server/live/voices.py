@@ -256,7 +256,9 @@ def typical_window(source: Source) -> WindowRequest:
     stream = LiveStream(replace(source, parameters=parameters), 0)
     seconds = stream.geometry.block_samples / 16000 + WARM_SECONDS
     noise = np.random.default_rng(0).uniform(-0.3, 0.3, round(seconds * parameters.sample_rate))
-    request = stream.request(stream.feed(noise.astype(np.float32))[0])
-    if request is None:
-        raise RuntimeError("a stream that is neither muted nor passed through always computes")
-    return request
+    for step in stream.feed(noise.astype(np.float32)):
+        request = stream.request(step)
+        if request is not None:
+            return request
+        stream.drop(step)  # short blocks at low rates: the resampler has not given anything yet
+    raise RuntimeError("a stream that is neither muted nor passed through computes its noise")
