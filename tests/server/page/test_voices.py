@@ -69,3 +69,14 @@ async def test_where_voices_may_not_be_changed_nothing_offers_it(open_page: Open
     await expect(page.locator(".voice")).to_have_count(6)
     await expect(page.locator("#voice-drop")).to_be_hidden()
     await expect(page.get_by_role("button", name="Remove")).to_have_count(0)
+
+
+async def test_a_voice_is_heard_before_it_is_used(open_page: OpenPage, serve_real: Serve) -> None:
+    page = await open_page(await serve_real(), "#voices")
+    card = page.locator(".voice", has_text="alice")
+    async with page.expect_response("**/models/alice/preview*") as answered:
+        await card.get_by_role("button", name="Listen").click()
+    answer = await answered.value
+    assert (answer.status, answer.headers["content-type"]) == (200, "audio/wav")
+    await expect(card.get_by_role("button", name="Listen")).to_have_text("Listen")
+    await expect(card.locator(".problem")).to_be_hidden()
