@@ -12,9 +12,24 @@ from typing import BinaryIO
 
 import torch
 
-from anivoice.checkpoints.pickle_records import TensorRecord
+from anivoice.checkpoints.pickle_records import Global, Inert, TensorRecord
 from anivoice.checkpoints.torch_container import TorchContainer, open_container
 from anivoice.errors import InvalidModelFile
+
+HARMLESS_GLOBALS = frozenset(
+    {
+        f"{module}.{name}"
+        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+        for name in ("scalar", "_reconstruct")
+    }
+    | {"numpy.dtype", "numpy.ndarray", "_codecs.encode"}
+    | {f"datetime.{name}" for name in ("datetime", "date", "time", "timedelta", "timezone")}
+)
+"""What trainers leave beside weights: a loss as a NumPy number, the day of the training. Such values are left out, and
+nothing of these modules is called.
+"""
+
+MAX_DEPTH = 50
 
 _FLOAT_DTYPES = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 
@@ -28,9 +43,12 @@ def load_torch_file(path: Path) -> dict[str, object]:
     with _open(path) as file:
         try:
             container = open_container(file)
-            _check_plain(container)
-            file.seek(0)
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            if container.content.foreign_globals:
+                _check_harmless(container)
+                content = _without_inert(container.content.root, container)
+            else:
+                file.seek(0)
+                content = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file can fail anywhere inside torch, zipfile or pickle
             raise _unreadable(path, error) from error
     if not isinstance(content, dict):
@@ -81,10 +99,27 @@ def _open(path: Path) -> BinaryIO:
         raise InvalidModelFile(f"{path.name} cannot be read: {error.strerror or error}.") from error
 
 
-def _check_plain(container: TorchContainer) -> None:
-    foreign = sorted(container.content.foreign_globals)
+def _check_harmless(container: TorchContainer) -> None:
+    foreign = sorted(container.content.foreign_globals - HARMLESS_GLOBALS)
     if foreign:
         raise ValueError(f"it refers to {foreign[0][:80]}, which has no place in a file of weights")
+
+
+def _without_inert(value: object, container: TorchContainer, depth: int = 0) -> object:
+    """Records as tensors; entries of a dict that are not to be had are left out. Raises ValueError for deep nesting."""
+    if depth > MAX_DEPTH:
+        raise ValueError("it is nested too deeply")
+    if isinstance(value, TensorRecord):
+        return container.tensor(value)
+    if isinstance(value, dict):
+        kept = {key: item for key, item in value.items() if not isinstance(item, Inert | Global)}
+        return {key: _without_inert(item, container, depth + 1) for key, item in kept.items()}
+    if isinstance(value, list | tuple):
+        kept_items = [
+            _without_inert(item, container, depth + 1) for item in value if not isinstance(item, Inert | Global)
+        ]
+        return type(value)(kept_items)
+    return value
 
 
 def _unreadable(path: Path, error: Exception) -> InvalidModelFile:

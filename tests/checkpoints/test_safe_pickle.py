@@ -196,6 +196,28 @@ def test_foreign_classes_are_inert(tmp_path: Path):
     assert "argparse.Namespace" in _refusal(load_torch_file, path)
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_numbers_and_dates_of_trainers_are_left_out(tmp_path: Path, legacy: bool):
+    import datetime
+
+    import numpy as np
+
+    path = tmp_path / "trained.pth"
+    content = {
+        "weight": {"w": torch.arange(6.0).reshape(2, 3).t(), "loss": np.float64(0.5)},
+        "config": [1, "40k", (2, 3)],
+        "when": datetime.datetime(2026, 12, 1, tzinfo=datetime.UTC),
+        "curve": np.arange(4),
+        "info": "200epoch",
+    }
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    read = load_torch_file(path)
+    assert read.keys() == {"weight", "config", "info"}
+    assert torch.equal(read["weight"]["w"], content["weight"]["w"])
+    assert read["weight"].keys() == {"w"}
+    assert (read["config"], read["info"]) == ([1, "40k", (2, 3)], "200epoch")
+
+
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
 def test_nobody_is_told_to_switch_protection_off(tmp_path: Path):
     path = tmp_path / "protocol4.pt"
