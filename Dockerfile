@@ -1,7 +1,8 @@
-# docker build -t anivoice .                     CPU
-# docker build -t anivoice:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 .
+# docker build -t anivoice .
+# The torch of the usual package index is the CUDA build. Another, such as the much smaller one for CPUs, by
+# --build-arg TORCH_OPTIONS="--index-url ADDRESS", with the address that the PyTorch site's "Get started" page tells.
 FROM python:3.12-slim-bookworm AS build
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_OPTIONS=""
 # pyworld is compiled.
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -9,8 +10,10 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
+# The options are several words.
+# hadolint ignore=SC2086
 RUN python -m venv /opt/anivoice \
-    && /opt/anivoice/bin/pip install --no-cache-dir --index-url "$TORCH_INDEX" --extra-index-url https://pypi.org/simple torch==2.13.0 \
+    && /opt/anivoice/bin/pip install --no-cache-dir $TORCH_OPTIONS torch==2.13.0 \
     && /opt/anivoice/bin/pip install --no-cache-dir -c constraints.txt .
 
 FROM python:3.12-slim-bookworm

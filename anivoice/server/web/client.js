@@ -1,5 +1,5 @@
 /**
- * anivoice for JavaScript: voices, conversions and live streams. No dependencies; for browsers, workers and Node 22.
+ * anivoice for JavaScript: voices, conversions and live streams. No dependencies; for browsers and workers; live streams also in Node 22.
  *
  *     import { AnivoiceClient } from "http://127.0.0.1:8000/client.js";
  *     const client = new AnivoiceClient("http://127.0.0.1:8000");
