@@ -33,7 +33,10 @@ ERRORS = {
     503: "Busy or shutting down (`Retry-After` says for how long), or a shared network is not installed (the sentence "
     "says which one and the command that fetches it).",
 }
-ANSWER_HEADERS = {
+SYNTHETIC_HEADER = {
+    "X-Anivoice-Synthetic": "`true`: a computer made this voice. Left out where the server's settings say so.",
+}
+ANSWER_HEADERS = SYNTHETIC_HEADER | {
     "Content-Disposition": "File name: the upload's stem, the voice, the format.",
     "X-Anivoice-Voice": "The voice, percent-encoded where not ASCII.",
     "X-Anivoice-Pitch-Method": "The pitch method that was used; `none` for voices without pitch.",
@@ -45,7 +48,6 @@ ANSWER_HEADERS = {
     "X-Anivoice-Sample-Rate": "Sample rate of the answer in Hz.",
     "X-Anivoice-Audio-Seconds": "Length of the answer in seconds.",
     "X-Anivoice-Real-Time-Factor": "Time of the conversion over the length of the audio; below 1 is faster than live.",
-    "X-Anivoice-Synthetic": "`true`: a computer made this voice. Left out where the server's settings say so.",
     "Server-Timing": "Milliseconds of upload, wait (for a turn, and loading the voice) and convert.",
 }
 
@@ -155,6 +157,7 @@ ROUTES = (
         {200: ("The sentence.", {kind: {"contentMediaType": kind} for kind in CONTENT_TYPES.values()})},
         errors=(404, 422, 503),
         path_parameters=VOICE_NAME,
+        headers=SYNTHETIC_HEADER,
     ),
     RouteDescription(
         "get",
@@ -163,6 +166,7 @@ ROUTES = (
         {200: ("The converted audio.", {kind: {"contentMediaType": kind} for kind in CONTENT_TYPES.values()})},
         errors=(404,),
         path_parameters=JOB_ID,
+        headers=SYNTHETIC_HEADER,
     ),
     RouteDescription(
         "delete",

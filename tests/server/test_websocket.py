@@ -130,7 +130,7 @@ async def test_stats_come_by_themselves(serve_fake, connect):
         ("x" * 70000, "longer than"),
         ('{"loudness": 1}', "loudness: no such parameter"),
         ('{"pitch_change": 99}', "pitch_change"),
-        ('{"model_name": "nobody"}', "known are: alice"),
+        ('{"model_name": "nobody"}', "there is no voice 'nobody'"),
         ('{"model_name": "broken"}', "broken"),
         ('{"speaker_id": 60000}', "speakers"),
         ('{"sample_rate": 8000}', "cannot change once audio has come"),

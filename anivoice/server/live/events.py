@@ -47,6 +47,9 @@ class ReadyEvent(Message):
     session_id: str = Field(description="The secret id of the session: it is the key of its address.")
     voice: str = Field(description="The voice that was loaded.")
     pitch_method: str = Field(description="The pitch method; `none` for voices without pitch.")
+    index: Literal["used", "off", "none"] = Field(
+        description="`off`: `index_rate` is 0; `none`: it is above 0, and the voice has no index."
+    )
     seed: int = Field(description="Seed of the noise; the same seed and audio give the same bytes.")
     mode: Mode = Field(description="`live` drops what is late, `reliable` nothing.")
     sample_rate: int = Field(description="Of the audio that is sent, Hz.")

@@ -2,6 +2,7 @@
 
 from anivoice.audio.wire import WireEncoder
 from anivoice.frames import FRAME_MS
+from anivoice.offline import index_use
 from anivoice.server.live.events import (
     ChangedEvent,
     ComputeMs,
@@ -29,6 +30,7 @@ def ready_event(live: LiveSession, encoder: WireEncoder, session_id: str) -> Eve
         session_id=session_id,
         voice=source.voice.name,
         pitch_method=source.algo,
+        index=index_use(source.voice, parameters),
         seed=live.stream.seed,
         mode=parameters.mode,
         sample_rate=parameters.sample_rate,
