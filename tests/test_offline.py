@@ -237,7 +237,7 @@ def test_what_is_left_open_is_settled(room: Room, alice: Voice) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "is empty"), (b"RIFF", "not audio"), (b"<html>" * 100, "not audio"), (b"\0" * 5000, "not audio")],
+    [(b"", "is empty"), (b"RIFF", "cannot be decoded"), (b"<html>" * 100, "not audio"), (b"\0" * 5000, "not audio")],
 )
 def test_what_is_no_audio_is_refused(content: bytes, message: str) -> None:
     with Scratch() as scratch, pytest.raises(UndecodableAudio, match=message):

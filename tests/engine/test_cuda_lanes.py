@@ -216,7 +216,7 @@ def test_every_size_of_a_batch_is_recorded_where_there_are_graphs(cuda: FakeCuda
 
 
 def test_what_was_placed_is_there_for_all_lanes(cuda: FakeCuda) -> None:
-    CudaLanes(CPU, cuda, None, pins=False).resolve()
+    CudaLanes(CPU, cuda, None, pins=False).settle()
     assert [stream.waited_for for stream in cuda.streams] == [[cuda.default]] * 3 + [[]] * 2
 
 

@@ -61,7 +61,7 @@ async def test_requests_are_counted_by_route_and_status(serve_fake):
 
     assert count("GET", "/healthz", "200") == 2
     assert count("GET", "other", "404") == 1
-    assert count("GET", "/ws/{session_id}", "404") == 1
+    assert count("GET", "/ws/{session_id}", "426") == 1
     assert count("POST", "/convert/stream", "400") == 1
     assert count("OTHER", "other", "405") == 1
     assert values["anivoice_http_request_seconds_count", (("route", "/healthz"),)] == 2

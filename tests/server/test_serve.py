@@ -110,5 +110,5 @@ async def test_stops_at_the_signal(fake, make_settings, caplog, until):
 
 
 def test_addresses_are_shown_as_links():
-    assert server_app._url(("127.0.0.1", 8000)) == "http://127.0.0.1:8000"
-    assert server_app._url(("::1", 8000, 0, 0)) == "http://[::1]:8000"
+    assert server_app._shown_address(("127.0.0.1", 8000)) == "127.0.0.1:8000"
+    assert server_app._shown_address(("::1", 8000, 0, 0)) == "[::1]:8000"

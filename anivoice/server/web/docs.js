@@ -78,7 +78,9 @@ function socketParts(api, socket) {
 function card(api, path, method, operation) {
   const body = node("div", { className: "body", tabIndex: 0 });
   for (const [kind, content] of Object.entries(operation.requestBody?.content ?? {})) {
-    body.append(node("h2", {}, `Takes ${kind}`), parameterTable(resolve(api, content.schema)));
+    const schema = resolve(api, content.schema ?? {});
+    body.append(node("h2", {}, `Takes ${kind}`));
+    if (schema.properties) body.append(parameterTable(schema));
   }
   if (operation.parameters) {
     const rows = operation.parameters.map((one) => [node("code", {}, one.name), one.in, prose(one.description)]);
